@@ -1,0 +1,174 @@
+"""The first thing that happens to a record of `step-events`: bytes become events, or lines with a reason.
+
+Rules: one record is one event, or many as NDJSON when its header says `application/x-ndjson`; every line is
+judged alone and keeps its bytes; nothing here raises on any bytes; a key that stands twice in one object is
+refused, since readers would disagree on which of the two counts.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from .fields import SCHEMA_VERSION
+from .kinds import DeadLetterReason
+from .step import Event, OutcomeEvent, StepEvent
+
+NDJSON = b"application/x-ndjson"
+_STEP = TypeAdapter(StepEvent)
+_OUTCOME = TypeAdapter(OutcomeEvent)
+
+
+class Line(NamedTuple):
+    """One accepted event with the bytes it came as; `number` is 0-based within its record."""
+
+    number: int
+    raw: bytes
+    event: Event
+
+
+class BadLine(NamedTuple):
+    """One line that is no event, and why."""
+
+    number: int
+    raw: bytes | None
+    reason: DeadLetterReason
+    message: str
+
+
+def is_ndjson(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether the headers say that the record holds many events."""
+    return any(
+        name.lower() == "content-type" and value.split(b";")[0].strip().lower() == NDJSON
+        for name, value in headers
+        if value is not None
+    )
+
+
+def read_record(value: bytes | None, *, ndjson: bool = False) -> list[Line | BadLine]:
+    """Read every event of a record's value, in order."""
+    if not value or not value.strip():
+        return [BadLine(0, value, DeadLetterReason.EMPTY, "the record has no value")]
+    if not ndjson:
+        return [read_line(value)]
+    lines = (line.strip(b"\r") for line in value.split(b"\n"))
+    return [read_line(line, number) for number, line in enumerate(lines) if line.strip()]
+
+
+def read_line(raw: bytes, number: int = 0) -> Line | BadLine:
+    """Read one event."""
+    event: Event
+    try:
+        event = _STEP.validate_json(raw)
+    except ValidationError as as_step:
+        try:
+            event = _OUTCOME.validate_json(raw)
+        except ValidationError as as_outcome:
+            return _explain(raw, number, as_step, as_outcome)
+    try:
+        keys = _keys_read(event)
+    except _NumberError as error:
+        return BadLine(number, raw, DeadLetterReason.INVALID, str(error))
+    if _may_repeat_a_key(raw, keys) and (key := _repeated_key(raw)) is not None:
+        message = f"the key {key!r} stands twice in one object; send it once"
+        return BadLine(number, raw, DeadLetterReason.DUPLICATE_KEY, message)
+    return Line(number, raw, event)
+
+
+def _explain(raw: bytes, number: int, as_step: ValidationError, as_outcome: ValidationError) -> BadLine:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return BadLine(number, raw, DeadLetterReason.NOT_UTF8, f"not UTF-8 at byte {error.start}")
+    if any(error["type"] == "json_invalid" for error in as_step.errors()):
+        return BadLine(number, raw, DeadLetterReason.NOT_JSON, as_step.errors()[0]["msg"])
+    parsed = _loads(raw)
+    errors = as_outcome if isinstance(parsed, dict) and parsed.get("kind") == "outcome" else as_step
+    version = parsed.get("schema_version", SCHEMA_VERSION) if isinstance(parsed, dict) else SCHEMA_VERSION
+    if type(version) is int and version != SCHEMA_VERSION:
+        message = f"schema_version {version!r} is not known here (this worker reads {SCHEMA_VERSION}); upgrade it"
+        return BadLine(number, raw, DeadLetterReason.UNKNOWN_VERSION, message)
+    return BadLine(number, raw, DeadLetterReason.INVALID, _first_errors(errors))
+
+
+def _loads(raw: bytes) -> object:
+    try:
+        return json.loads(raw)  # type: ignore[no-any-return]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _first_errors(error: ValidationError, most: int = 3) -> str:
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    texts = [f"{'.'.join(map(str, one['loc'])) or 'event'}: {one['msg']}" for one in found[:most]]
+    more = f"; and {len(found) - most} more" if len(found) > most else ""
+    return "; ".join(texts) + more
+
+
+def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
+    """Count `":` against the keys that were read: equal counts prove that no key stands twice.
+
+    Every key in the bytes ends in a quote and, but for blanks, a colon. A quote-colon inside a string is written
+    `\\":` and is taken off; where a backslash itself is escaped before a quote the count proves nothing.
+    """
+    quoted = raw.count(b'":')
+    if b"\\" in raw:
+        if b'\\\\"' in raw:
+            return True
+        quoted -= raw.count(b'\\":')
+    return quoted != keys
+
+
+def _keys_read(event: Event) -> int:
+    count = len(event.model_fields_set)
+    if event.outcome is not None:
+        count += len(event.outcome.model_fields_set)
+    if isinstance(event, OutcomeEvent):
+        return count
+    if event.usage is not None:
+        count += len(event.usage.model_fields_set)
+    if event.tool is not None:
+        count += len(event.tool.model_fields_set) + _keys_in(event.tool.arguments) + _keys_in(event.tool.result)
+    return count + _keys_in(event.attributes)
+
+
+def _keys_in(value: JsonValue) -> int:
+    """Count the keys of free-form JSON; raise on a number that JSON, or 64 bits, cannot hold."""
+    if isinstance(value, dict):
+        return len(value) + sum(_keys_in(item) for item in value.values())
+    if isinstance(value, list):
+        return sum(_keys_in(item) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _NumberError(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise _NumberError(value)
+    return 0
+
+
+class _NumberError(Exception):
+    def __init__(self, value: float) -> None:
+        super().__init__(f"the number {value:.3g} is not finite, or not within 64 bits; send it as a string")
+
+
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        raise _RepeatedKeyError(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+    return result
+
+
+def _repeated_key(raw: bytes) -> str | None:
+    try:
+        json.loads(raw, object_pairs_hook=_refuse_repeats)
+    except _RepeatedKeyError as error:
+        return str(error)
+    except (ValueError, RecursionError):
+        return None
+    return None
