@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from .fields import Attributes, Contract, Id, Index, UtcTime
 from .kinds import PipelineEventKind
 
@@ -15,7 +17,7 @@ class Promotion(Contract):
     adapter_uri: str
     base_model: Id
     dataset_hash: Id
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     decided_by: Id
     decided_at: UtcTime
 
@@ -40,5 +42,5 @@ class PipelineEvent(Contract):
     topic: Id
     partition: Index
     count: Index = 1
-    detail: Attributes = {}
+    detail: Attributes = Field(default_factory=dict)
     at: UtcTime

@@ -7,7 +7,7 @@ deduplication key within its trajectory; the same id with the same bytes is a du
 from datetime import datetime
 from typing import Literal
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from .fields import Attributes, Contract, Id, Index, Name, UtcTime
 from .kinds import KeySource, Result, StepKind
@@ -75,7 +75,7 @@ class StepEvent(Contract):
     """The sender shortened the content."""
     outcome: Outcome | None = None
     """The result, when it is known with this step."""
-    attributes: Attributes = {}
+    attributes: Attributes = Field(default_factory=dict)
 
     @property
     def time(self) -> datetime:

@@ -95,7 +95,7 @@ def _explain(raw: bytes, number: int, as_step: ValidationError, as_outcome: Vali
 
 def _loads(raw: bytes) -> object:
     try:
-        return json.loads(raw)  # type: ignore[no-any-return]
+        return json.loads(raw)
     except (ValueError, RecursionError):
         return None
 
@@ -108,7 +108,7 @@ def _first_errors(error: ValidationError, most: int = 3) -> str:
 
 
 def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
-    """Count `":` against the keys that were read: equal counts prove that no key stands twice.
+    r"""Count `":` against the keys that were read: equal counts prove that no key stands twice.
 
     Every key in the bytes ends in a quote and, but for blanks, a colon. A quote-colon inside a string is written
     `\\":` and is taken off; where a backslash itself is escaped before a quote the count proves nothing.
