@@ -1,0 +1,52 @@
+"""What every test may ask for: a real Apache Kafka, and the embedded store."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ops.embedded.store import EmbeddedStore
+from ops.kafka.server import KafkaServer, jars
+from schemas.errors import KafkaUnavailableError
+
+DATA = Path(os.environ.get("AGENTRACER_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+class Broker(NamedTuple):
+    """Where a real Kafka listens."""
+
+    bootstrap: str
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--broker", help="HOST:PORT of a Kafka to test against, instead of starting one")
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    if bootstrap := request.config.getoption("--broker"):
+        yield Broker(bootstrap)
+        return
+    try:
+        jars()
+    except KafkaUnavailableError as error:
+        print(f"\nSKIPPED, NOT TESTED HERE: {error}", file=sys.stderr)
+        pytest.skip(str(error))
+    with KafkaServer() as server:
+        yield Broker(server.bootstrap)
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    with EmbeddedStore() as store:
+        yield store.url
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    if not DATA.is_dir():
+        pytest.skip(f"no recorded runs at {DATA}; set AGENTRACER_DATA")
+    return DATA
