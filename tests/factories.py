@@ -35,7 +35,8 @@ def step(trajectory_id: str = "t1", index: int | None = 0, **fields: Any) -> Ste
 
 def outcome(result: Result = Result.FAILURE, **fields: Any) -> Outcome:
     """Return an outcome."""
-    defaults: dict[str, Any] = {"result": result} | fields)
+    defaults: dict[str, Any] = {"result": result}
+    return Outcome(**defaults | fields)
 
 
 def outcome_event(trajectory_id: str = "t1", result: Result = Result.FAILURE, **fields: Any) -> OutcomeEvent:
@@ -48,7 +49,7 @@ def outcome_event(trajectory_id: str = "t1", result: Result = Result.FAILURE, **
             "outcome": outcome(result),
             "at": START + timedelta(hours=1),
         }
-    return Outcome(**defaults | fields)
+    return OutcomeEvent(**defaults | fields)
 
 
 def trajectory(steps: list[StepEvent] | None = None, **fields: Any) -> Trajectory:
