@@ -1,0 +1,266 @@
+"""The assembler of one partition: step events in, one ordered trajectory a run out, once; no I/O.
+
+    fold(record)      a record's events join their trajectories
+    passed(ms)        the broker answered twice with nothing in between
+
+What closes, and what a checkpoint takes along, is decided in checkpoint.py.
+
+Rules: an event is known by its trajectory and its id, the first bytes stand; within the late window a late step or
+a newer outcome reopens a closed trajectory; what a limit closed takes outcomes only; an event of another home is
+forwarded once; nothing is dropped in silence.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, OutcomeEvent, PipelineEvent, StepEvent, TopicName
+from schemas.fields import EARLIEST
+from schemas.topics import MB
+from schemas.wire import BadLine, Line, is_ndjson, read_line, read_record
+
+from .clock import PartitionClock
+from .held import OpenTrajectory, standing
+from .home import home_partition
+from .limits import Limits
+from .marker import Marker, checksum
+from .route import Spent
+
+FORWARDED = "agentracer.forwarded"
+_AHEAD = timedelta(days=1)
+_STAGE = "assemble"
+_OUTCOMES_OVER_LIMIT = 1_000
+
+
+class SourceRecord(NamedTuple):
+    """One record of `step-events`, as fetched."""
+
+    offset: int
+    append_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Forward(NamedTuple):
+    """An event on its way to its home partition."""
+
+    partition: int
+    trajectory_id: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Pending:
+    """What the next checkpoint takes along beside trajectories."""
+
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+    outcomes: list[tuple[str, bytes]] = field(default_factory=list)
+    reports: list[PipelineEvent] = field(default_factory=list)
+    events: int = 0
+    size: int = 0
+
+
+class Assembler:
+    """One partition's open and recently closed trajectories."""
+
+    def __init__(self, partition: int, partitions: int, limits: Limits) -> None:
+        self.partition = partition
+        self.partitions = partitions
+        self.limits = limits
+        self.clock = PartitionClock(limits.max_gap_ms)
+        self.next_offset: int | None = None
+        self.open: dict[str, OpenTrajectory] = {}
+        """Longest quiet first."""
+        self.markers: dict[str, Marker] = {}
+        """Longest closed first."""
+        self.pending = Pending()
+        self.dirty: dict[str, None] = {}
+        """Those with events since the last checkpoint."""
+        self.soon: dict[str, None] = {}
+        """Those that may close before they fall idle."""
+        self.by_age: dict[str, None] = {}
+        """First opened first; without the reopened."""
+        self.open_bytes = 0
+        self.marker_bytes = 0
+        self.spent: Spent = {}
+        self._at: SourceRecord = SourceRecord(-1, 0, None, None)
+        self._line = 0
+        self._newest = EARLIEST
+
+    def fold(self, record: SourceRecord) -> None:
+        """Take one record; below the offset that the state includes it is skipped."""
+        if self.next_offset is not None and record.offset < self.next_offset:
+            return
+        if record.append_ms != self._at.append_ms:
+            self._newest = datetime.fromtimestamp(record.append_ms / 1000, UTC) + _AHEAD
+            self.clock.appended(record.append_ms)
+        self._at = record
+        ndjson = bool(record.headers) and is_ndjson(record.headers)
+        for line in read_record(record.value, ndjson=ndjson):
+            self._line = line.number
+            if isinstance(line, BadLine):
+                self.refuse(line.reason, line.message, line.raw)
+            else:
+                self._take(line)
+        self.next_offset = record.offset + 1
+        self.pending.size += len(record.value or b"")
+
+    def unprocessable(self, record: SourceRecord, error: Exception) -> None:
+        """Make a dead letter of a record that raised, as a whole."""
+        self._at, self._line = record, 0
+        self.refuse(DeadLetterReason.UNPROCESSABLE, f"{type(error).__name__}: {error}", record.value)
+        self.next_offset = record.offset + 1
+
+    def passed(self, elapsed_ms: int) -> None:
+        """Let the partition's time pass between two empty answers of the broker."""
+        self.clock.passed(elapsed_ms)
+
+    def _take(self, line: Line) -> None:
+        event, raw = line.event, line.raw
+        self.pending.events += 1
+        if self._is_out_of_time(event):
+            message = f"the time {event.time.isoformat()} is before 2000 or over a day ahead of the broker"
+            self.refuse(DeadLetterReason.TIMESTAMP, message, raw)
+            return
+        trajectory = self.open.get(event.trajectory_id)
+        if trajectory is None:
+            trajectory = self._find(event, raw)
+            if trajectory is None:
+                return
+        if not self._is_new(trajectory, event.event_id, raw):
+            return
+        if self._is_over_limit(trajectory, event, raw):
+            self._over_limit(trajectory, raw)
+        else:
+            self._add(trajectory, event, raw)
+
+    def _is_out_of_time(self, event: Event) -> bool:
+        if isinstance(event, OutcomeEvent):
+            return not EARLIEST <= event.at <= self._newest
+        ended = event.ended_at
+        return not EARLIEST <= event.started_at <= self._newest or (
+            ended is not None and not EARLIEST <= ended <= self._newest
+        )
+
+    def _find(self, event: Event, raw: bytes) -> OpenTrajectory | None:
+        """Open or reopen the event's trajectory; None when the event is dealt with."""
+        marker = self.markers.get(event.trajectory_id)
+        if marker is not None:
+            return self._reopen(marker, event, raw)
+        home = home_partition(event.trajectory_id, self.partitions)
+        if home != self.partition:
+            self._send_home(home, event, raw)
+            return None
+        if len(raw) > self.limits.max_bytes:
+            self.refuse(DeadLetterReason.TOO_LARGE, f"{len(raw)} bytes are more than a trajectory may have", raw)
+            return None
+        return self._open(event.trajectory_id)
+
+    def _open(self, trajectory_id: str) -> OpenTrajectory:
+        trajectory = OpenTrajectory(trajectory_id, self._at.append_ms, self.clock.watched_ms)
+        self.open[trajectory_id] = trajectory
+        self.by_age[trajectory_id] = None
+        return trajectory
+
+    def _send_home(self, home: int, event: Event, raw: bytes) -> None:
+        if any(name == FORWARDED for name, _ in self._at.headers):
+            message = f"its home is partition {home}, it was forwarded to {self.partition}; were partitions added?"
+            self.refuse(DeadLetterReason.MISROUTED, message, raw)
+        else:
+            self.pending.forwards.append(Forward(home, event.trajectory_id, raw))
+
+    def _reopen(self, marker: Marker, event: Event, raw: bytes) -> OpenTrajectory | None:
+        check = marker.check_of(event.event_id)
+        if check is not None:
+            if check != checksum(raw):
+                self._conflict(event.event_id, raw)
+            return None
+        if isinstance(event, StepEvent) and self._takes_no_step(marker, raw):
+            self.refuse(
+                DeadLetterReason.OVER_LIMIT, f"its trajectory was closed as {marker.close_reason}, a limit", raw
+            )
+            return None
+        brought = standing(event)
+        if isinstance(event, OutcomeEvent) and (brought is None or marker.outranks(brought.rank)):
+            self.pending.outcomes.append((event.trajectory_id, raw))
+            return None
+        del self.markers[marker.trajectory_id]
+        self.marker_bytes -= marker.memory
+        self.open_bytes += marker.memory
+        trajectory = OpenTrajectory(marker.trajectory_id, marker.opened_ms, self.clock.watched_ms, marker)
+        trajectory.ended = marker.ended
+        trajectory.limit = marker.close_reason if marker.close_reason.is_limit else None
+        self.open[marker.trajectory_id] = trajectory
+        return trajectory
+
+    def _takes_no_step(self, marker: Marker, raw: bytes) -> bool:
+        return (
+            marker.close_reason.is_limit
+            or marker.events >= self.limits.max_steps
+            or marker.size + len(raw) > self.limits.max_bytes
+        )
+
+    def _is_new(self, trajectory: OpenTrajectory, event_id: str, raw: bytes) -> bool:
+        known = trajectory.known(event_id)
+        if known is None:
+            check = trajectory.marker.check_of(event_id) if trajectory.marker else None
+            if check is None:
+                return True
+            same = check == checksum(raw)
+        else:
+            same = known == raw or _is_same(known, raw)
+        if not same:
+            self._conflict(event_id, raw)
+        return False
+
+    def _is_over_limit(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> bool:
+        """Beyond a limit no step is taken, but still an outcome."""
+        is_outcome = isinstance(event, OutcomeEvent)
+        if trajectory.limit is not None and not is_outcome:
+            return True
+        more_events, more_bytes = (_OUTCOMES_OVER_LIMIT, MB) if is_outcome else (0, 0)
+        return (
+            trajectory.count >= self.limits.max_steps + more_events
+            or trajectory.total_size + len(raw) > self.limits.max_bytes + more_bytes
+        )
+
+    def _over_limit(self, trajectory: OpenTrajectory, raw: bytes) -> None:
+        if trajectory.limit is None:
+            trajectory.limit = CloseReason.TOO_LONG
+            self.soon[trajectory.trajectory_id] = None
+        message = f"its trajectory holds {trajectory.count} events and {trajectory.total_size} bytes, a limit"
+        self.refuse(DeadLetterReason.OVER_LIMIT, message, raw)
+
+    def _add(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> None:
+        trajectory.add(event, raw)
+        trajectory.last_ms = self.clock.watched_ms
+        trajectory_id = trajectory.trajectory_id
+        self.open_bytes += len(raw)
+        self.dirty[trajectory_id] = None
+        self.open[trajectory_id] = self.open.pop(trajectory_id)
+        if trajectory.ended or trajectory.marker is not None or trajectory.limit is not None:
+            self.soon[trajectory_id] = None
+        if isinstance(event, OutcomeEvent):
+            self.pending.outcomes.append((trajectory_id, raw))
+
+    def _conflict(self, event_id: str, raw: bytes) -> None:
+        message = f"the event id {event_id!r} stands already with other content; the first stays"
+        self.refuse(DeadLetterReason.CONFLICT, message, raw)
+
+    def refuse(self, reason: DeadLetterReason, message: str, raw: bytes | None) -> None:
+        """Make a dead letter of the line that is being folded."""
+        self.pending.dead_letters.append(
+            DeadLetter(
+                topic=TopicName.STEP_EVENTS, partition=self.partition, offset=self._at.offset, line=self._line,
+                reason=reason, message=message, stage=_STAGE, key=self._at.key, value=raw,
+                at=datetime.fromtimestamp(self._at.append_ms / 1000, UTC),
+            )
+        )  # fmt: skip
+
+
+def _is_same(one: bytes, other: bytes) -> bool:
+    """Whether two events that differ in their bytes say the same."""
+    lines = read_line(one), read_line(other)
+    return all(isinstance(line, Line) for line in lines) and lines[0][2] == lines[1][2]

@@ -1,0 +1,159 @@
+"""What touches Faust's insides: one event per fetched batch, read-committed, positions from the state.
+
+Faust's cost is per record, before an agent runs; here one of its events carries all that a fetch returned for a
+partition. Contract tests (tests/streams/test_delivery.py) hold what is relied on, for the pinned versions.
+
+Rules: records of an assignment that has ended are not delivered, since each batch names its epoch; at most
+`room_bytes` are delivered and not yet taken, and fetching waits meanwhile; offsets are committed by the processor,
+after the effect, and Faust's own acknowledgements are not used.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, NamedTuple
+
+from faust.serializers import codecs
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from schemas.topics import MB
+
+from .assemble import SourceRecord
+
+ROOM_BYTES = 32 * MB
+CODEC = "agentracer-batch"
+
+
+class Batch(NamedTuple):
+    """What one fetch returned of a partition."""
+
+    partition: int
+    epoch: int
+    records: list[SourceRecord]
+    size: int
+
+
+class Answer(NamedTuple):
+    """The broker's last answer about a partition: when (any clock), and whether there was nothing left to read."""
+
+    at: int
+    is_empty: bool
+
+
+class _AsItIs(codecs.Codec):
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, obj: Any) -> Any:
+        return obj
+
+
+codecs.register(CODEC, _AsItIs())
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
+        return consumer
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Leave out Faust's watch over acknowledgements, which are not used."""
+
+
+class BatchConsumer(driver.Consumer):
+    """Faust's consumer, delivering batches."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epoch = 0
+        self.undelivered: dict[int, int] = {}
+        self._bytes_out = 0
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    def _new_consumer_thread(self) -> Any:
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """End the epoch: nothing fetched before is delivered after."""
+        self._next_epoch()
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """Go on where the state says, rather than at the group's committed offsets."""
+        self._next_epoch()
+        assigned = {tp.partition: tp for tp in self.assignment() if tp.topic == self.app.source_topic}
+        starts = await self.app.positions(sorted(assigned), self.epoch)
+        if starts:
+            await self.seek_wait({assigned[partition]: offset for partition, offset in starts.items()})
+
+    def _next_epoch(self) -> None:
+        self.epoch += 1
+        self._bytes_out = 0
+        self.undelivered = {}
+        self._has_room.set()
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._has_room.wait()
+                epoch = self.epoch
+                records, _ = await self._wait_next_records(0.5)
+                for tp, found in (records or {}).items():
+                    if epoch == self.epoch and found:
+                        await self._deliver(tp, found, epoch)
+                await asyncio.sleep(0)
+        except self.consumer_stopped_errors:
+            if not self.transport.app.should_stop:
+                raise
+
+    async def _deliver(self, tp: TP, found: list[Any], epoch: int) -> None:
+        records = [SourceRecord(one.offset, one.timestamp, one.key, one.value, one.headers) for one in found]
+        size = sum(len(record.value or b"") for record in records)
+        batch = Batch(tp.partition, epoch, records, size)
+        message = ConsumerMessage(
+            tp.topic, tp.partition, records[-1].offset, monotonic(), 0, (), None, batch, None, tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+        self.undelivered[tp.partition] = self.undelivered.get(tp.partition, 0) + 1
+        self._bytes_out += size
+        if self._bytes_out > ROOM_BYTES:
+            self._has_room.clear()
+        await self.wait_first(self.callback(message), self.suspend_flow.wait())
+
+    def taken(self, batch: Batch) -> None:
+        """Give back the room of a batch that the processor has folded."""
+        if batch.epoch != self.epoch:
+            return
+        self.undelivered[batch.partition] -= 1
+        self._bytes_out -= batch.size
+        if self._bytes_out <= ROOM_BYTES:
+            self._has_room.set()
+
+    def answer(self, partition: int) -> Answer | None:
+        """Return the broker's last answer about an assigned partition."""
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        tp = driver._TopicPartition(self.app.source_topic, partition)
+        if assignment is None or tp not in assignment.tps:
+            return None
+        state = assignment.state_value(tp)
+        end = state.lso if state.lso is not None and state.lso >= 0 else state.highwater
+        if state.timestamp is None or end is None or not state.has_valid_position:
+            return None
+        is_empty = state.position >= end and not self.undelivered.get(partition)
+        return Answer(state.timestamp, is_empty)
+
+    async def commit_to(self, offsets: Mapping[int, int]) -> None:
+        """Commit the group's offsets; they serve lag displays only."""
+        await self._commit({TP(self.app.source_topic, partition): at for partition, at in offsets.items()})
+
+
+class BatchTransport(driver.Transport):
+    """Faust's transport with a consumer that delivers batches."""
+
+    Consumer = BatchConsumer

@@ -1,0 +1,248 @@
+"""The partitions that this worker holds: restored on assignment, folded batch by batch, written by checkpoints.
+
+Rules: a partition is restored, with its predecessor fenced, before a batch of it is folded; a checkpoint that can't
+be written stops the worker, one that is fenced drops the partition; what is revoked is written once more and given
+up. Nothing here knows Faust or Kafka beyond the two clients it is handed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Protocol
+
+from schemas import PipelineEvent, PipelineEventKind, TopicName
+from schemas.errors import AgentracerError, OffsetsLostError
+
+from .assemble import Assembler, SourceRecord
+from .cache import ClosedCache
+from .checkpoint import Checkpoint, Due, collect, committed, due, has_room, restore
+from .close import Base, pipeline_id, read_base
+from .kafka import FencedError, PartitionReader, PartitionWriter
+from .route import RoutingRules
+from .settings import StreamsSettings
+from .state import read_state
+
+log = logging.getLogger("agentracer.streams")
+YIELD_EVERY = 500
+
+
+class Answer(Protocol):
+    """What the broker last said about a partition."""
+
+    @property
+    def at(self) -> int:
+        """Tell one answer from the next."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was left to read, and all that was read is folded."""
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition that this worker holds."""
+
+    assembler: Assembler
+    writer: PartitionWriter
+    epoch: int
+    cache: ClosedCache
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    written_at: float = 0.0
+    written_offset: int | None = None
+    answered: int | None = None
+    answered_at: float = 0.0
+    was_empty: bool = False
+
+
+class Partitions:
+    """Everything between a fetched batch and a committed transaction."""
+
+    def __init__(
+        self,
+        settings: StreamsSettings,
+        rules: RoutingRules,
+        partitions: int,
+        *,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.settings = settings
+        self.rules = rules
+        self.count = partitions
+        self.held: dict[int, Held] = {}
+        self.reader = PartitionReader(settings)
+        self._on_fatal = on_fatal
+
+    # on assignment
+
+    async def take_over(self, partitions: Iterable[int], epoch: int) -> Mapping[int, int]:
+        """Give up what is held, restore these partitions, and return the offsets to go on from."""
+        await self.release()
+        wanted = list(partitions)
+        first = await self.reader.beginning(TopicName.STEP_EVENTS, wanted)
+        restored = await asyncio.gather(
+            *(self._restore(partition, epoch, first[partition]) for partition in wanted), return_exceptions=True
+        )
+        for one in restored:
+            if isinstance(one, BaseException):
+                self._on_fatal(one)
+                return {}
+            self.held[one.assembler.partition] = one
+        return {one: held.assembler.next_offset or first[one] for one, held in self.held.items()}
+
+    async def _restore(self, partition: int, epoch: int, first: int) -> Held:
+        writer = PartitionWriter(self.settings, partition)
+        await writer.start()
+        assembler = Assembler(partition, self.count, self.settings.limits)
+        restore(assembler, read_state(await self.reader.state(writer)))
+        held = Held(assembler, writer, epoch, ClosedCache(self.settings.limits.cache_bytes), written_at=monotonic())
+        held.written_offset = assembler.next_offset
+        log.info(
+            "partition restored",
+            extra={"partition": partition, "offset": assembler.next_offset, "open": len(assembler.open)},
+        )
+        if assembler.next_offset is not None and assembler.next_offset < first:
+            self._lost(assembler, first)
+        return held
+
+    def _lost(self, assembler: Assembler, first: int) -> None:
+        """Refuse a gap between the state and the log, unless told to accept it."""
+        missing, partition = first - (assembler.next_offset or 0), assembler.partition
+        if not self.settings.accept_lost_offsets:
+            raise OffsetsLostError(
+                f"{missing} records of step-events/{partition} were deleted before they were read (the log starts at "
+                f"{first}); set AGENTRACER_ACCEPT_LOST_OFFSETS=true to go on without them"
+            )
+        assembler.next_offset = first
+        assembler.pending.reports.append(
+            PipelineEvent(
+                pipeline_event_id=pipeline_id(PipelineEventKind.OFFSETS_LOST, partition, first),
+                kind=PipelineEventKind.OFFSETS_LOST,
+                topic=TopicName.STEP_EVENTS,
+                partition=partition,
+                count=missing,
+                at=assembler.clock.now(),
+            )
+        )
+
+    # in between
+
+    async def fold(self, partition: int, epoch: int, records: list[SourceRecord]) -> None:
+        """Fold one batch; a batch of an assignment that has ended changes nothing."""
+        held = self.held.get(partition)
+        if held is None or held.epoch != epoch:
+            return
+        for number, record in enumerate(records, 1):
+            try:
+                held.assembler.fold(record)
+            except Exception as error:
+                log.exception("record unprocessable", extra={"partition": partition, "offset": record.offset})
+                held.assembler.unprocessable(record, error)
+            if number % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+                if self.held.get(partition) is not held:
+                    return
+        if self._is_full(held):
+            await self.checkpoint(partition)
+
+    def _is_full(self, held: Held) -> bool:
+        pending = held.assembler.pending
+        return (
+            pending.events >= self.settings.checkpoint_events
+            or pending.size >= self.settings.checkpoint_bytes
+            or not has_room(held.assembler)
+        )
+
+    def answered(self, partition: int, answer: Answer | None) -> None:
+        """Let time pass between two answers of the broker that had nothing in them."""
+        held = self.held.get(partition)
+        if held is None or answer is None or answer.at == held.answered:
+            return
+        now = monotonic()
+        if answer.is_empty and held.was_empty:
+            held.assembler.passed(round((now - held.answered_at) * 1000))
+        held.answered, held.answered_at, held.was_empty = answer.at, now, answer.is_empty
+
+    async def tick(self) -> dict[int, int]:
+        """Write the checkpoints that are due; return the offsets that the group may commit."""
+        now = monotonic()
+        old = [one for one, held in self.held.items() if now - held.written_at >= self.settings.checkpoint_ms / 1000]
+        await asyncio.gather(*(self.checkpoint(partition) for partition in old))
+        return {one: held.written_offset for one, held in self.held.items() if held.written_offset is not None}
+
+    async def checkpoint(self, partition: int) -> None:
+        """Write everything since the last checkpoint in one transaction."""
+        held = self.held.get(partition)
+        if held is None:
+            return
+        try:
+            async with held.lock:
+                if self.held.get(partition) is held:
+                    await self._write(held)
+        except FencedError as error:
+            log.warning("partition fenced", extra={"partition": partition})
+            await self._drop(partition, held)
+            self._on_fenced(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, this partition can't go on here
+            await self._drop(partition, held)
+            self._on_fatal(error)
+
+    def _on_fenced(self, error: AgentracerError) -> None:
+        """Wait for the next assignment; the consumer is told of it by its own heartbeat."""
+        log.info("waiting for the next assignment", extra={"cause": str(error)})
+
+    async def _write(self, held: Held) -> None:
+        held.written_at = monotonic()
+        assembler = held.assembler
+        closing = due(assembler)
+        if not closing and assembler.next_offset == held.written_offset and not assembler.pending.reports:
+            return
+        if assembler.next_offset is None:
+            return
+        bases = await self._bases(held, closing)
+        checkpoint = collect(assembler, closing, bases, self.rules)
+        places = await held.writer.write(checkpoint)
+        committed(assembler, checkpoint, places)
+        self._remember(held, checkpoint)
+        held.written_offset = checkpoint.source.offset
+
+    async def _bases(self, held: Held, closing: list[Due]) -> dict[str, Base | None]:
+        """Return the published content of what was reopened, from the cache or read back."""
+        values: dict[str, bytes | None] = {}
+        wanted: dict[int, str] = {}
+        for one in (one.trajectory for one in closing):
+            if one.marker is None:
+                continue
+            values[one.trajectory_id] = held.cache.get(one.trajectory_id, one.marker.revision)
+            if values[one.trajectory_id] is None and one.marker.place is not None:
+                wanted[one.marker.place] = one.trajectory_id
+        found = await self.reader.places(TopicName.TRAJECTORIES, held.assembler.partition, wanted)
+        values |= {wanted[place]: value for place, value in found.items()}
+        return {trajectory_id: _read(trajectory_id, value) for trajectory_id, value in values.items()}
+
+    def _remember(self, held: Held, checkpoint: Checkpoint) -> None:
+        for one, _ in checkpoint.closed:
+            held.cache.put(one.trajectory_id, one.marker.revision, one.value())
+
+    # on revocation
+
+    async def release(self) -> None:
+        """Write what is held once more and give it up."""
+        await asyncio.gather(*(self.checkpoint(partition) for partition in list(self.held)))
+        for partition, held in list(self.held.items()):
+            await self._drop(partition, held)
+
+    async def _drop(self, partition: int, held: Held) -> None:
+        if self.held.get(partition) is held:
+            del self.held[partition]
+        await held.writer.stop()
+
+
+def _read(trajectory_id: str, value: bytes | None) -> Base | None:
+    try:
+        base = None if value is None else read_base(value)
+    except ValueError:
+        log.exception("a published trajectory can't be read back", extra={"trajectory_id": trajectory_id})
+        return None
+    return base
