@@ -16,7 +16,7 @@ GAPS_NAMED = 100
 
 
 class Routing(Contract):
-    """Why a trajectory is on `failed-trajectories`, and whether the tracing budget had room for it."""
+    """Why a trajectory is traced, and whether the tracing budget had room for it."""
 
     reason: RouteReason
     over_budget: bool = False
@@ -44,5 +44,5 @@ class Trajectory(Contract):
     gap_count: Index = 0
     truncations: tuple[Id, ...] = ()
     routing: Routing | None = None
-    """On `failed-trajectories` only."""
+    """Null for what is not traced."""
     steps: tuple[StepEvent, ...]

@@ -91,9 +91,11 @@ class PartitionWriter:
         """
         try:
             async with self._transaction():
-                closed = [(one.trajectory_id.encode(), one.value(), ()) for one, _ in checkpoint.closed]
+                closed, failed = _trajectories(checkpoint)
                 places = await self._send(TopicName.TRAJECTORIES, self.partition, closed)
-                await asyncio.gather(*self._others(checkpoint))
+                await asyncio.gather(
+                    self._send(TopicName.FAILED_TRAJECTORIES, self.partition, failed), *self._others(checkpoint)
+                )
                 state = [(key, value, ()) for key, value in checkpoint.records(places)]
                 await self._send(TopicName.ASSEMBLER_STATE, self.partition, state)
         except (ProducerFenced, InvalidProducerEpoch) as error:
@@ -101,17 +103,11 @@ class PartitionWriter:
         return places
 
     def _others(self, checkpoint: Checkpoint) -> Iterable[Any]:
-        failed: list[Outgoing] = [
-            (one.trajectory_id.encode(), one.value(routing.model_dump(mode="json")), ())
-            for one, routing in checkpoint.closed
-            if routing is not None
-        ]
         outcomes: list[Outgoing] = [(key.encode(), raw, ()) for key, raw in checkpoint.outcomes]
         letters: list[Outgoing] = [(one.key, one.value, to_headers(one)) for one in checkpoint.dead_letters]
         reports: list[Outgoing] = [
             (one.kind.encode(), one.model_dump_json().encode(), ()) for one in checkpoint.reports
         ]
-        yield self._send(TopicName.FAILED_TRAJECTORIES, self.partition, failed)
         yield self._send(TopicName.OUTCOMES, self.partition, outcomes)
         yield self._send(TopicName.DEAD_LETTERS, 0, letters)
         yield self._send(TopicName.PIPELINE_EVENTS, 0, reports)
@@ -165,6 +161,18 @@ class PartitionWriter:
             base = (await future).offset
             offsets += range(base, base + count)
         return offsets
+
+
+def _trajectories(checkpoint: Checkpoint) -> tuple[list[Outgoing], list[Outgoing]]:
+    """Return the closed trajectories, and those of them that are traced; the same bytes are on both topics."""
+    closed: list[Outgoing] = []
+    failed: list[Outgoing] = []
+    for one, routing in checkpoint.closed:
+        value = one.value(None if routing is None else routing.model_dump(mode="json"))
+        closed.append((one.trajectory_id.encode(), value, ()))
+        if routing is not None:
+            failed.append(closed[-1])
+    return closed, failed
 
 
 class PartitionReader:

@@ -1,0 +1,53 @@
+# `make demo` and `make test` set up everything they need from a bare Python 3.11.
+PYTHON ?= python3.11
+BASE := $(shell command -v $(PYTHON) 2>/dev/null || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test check format lint types bench lock schemas kafka clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(READY) ## make .venv from the lock (quick when nothing changed)
+
+$(READY): requirements.lock pyproject.toml
+	@$(BASE) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "agentracer needs Python 3.11 or 3.12; set PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(BASE) -m venv .venv
+	@echo "setting up .venv from requirements.lock …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: setup ## a simulated fleet through everything, ending with verdicts beside the true faults
+	@$(BIN)/agentracer demo
+
+test: setup kafka ## all tests; those of guarantees run on a real Apache Kafka
+	$(BIN)/pytest -q
+
+check: setup kafka ## format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy schemas streams tracer trainer ops tests benchmarks
+	$(BIN)/python -m schemas.export --check
+	$(BIN)/pytest -q
+
+format: setup ## write the code as the formatter has it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup kafka ## the benchmarks: ratios against a baseline run beside them
+	$(BIN)/python -m benchmarks
+
+kafka: setup ## fetch Apache Kafka's jars by Maven, where Maven and Java 17 are
+	@$(BIN)/python -m ops.kafka.server fetch
+
+schemas: setup ## rewrite the committed JSON Schemas; refuses what breaks the wire
+	$(BIN)/python -m schemas.export
+
+lock: setup ## resolve pyproject.toml into requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra embedded --extra dev \
+		--generate-hashes --python-version 3.11 --no-annotate --no-header -o requirements.lock
+
+clean: ## remove the environment and what was fetched
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
