@@ -35,9 +35,7 @@ def measure(open_trajectories: int) -> Cost:
     for at in range(open_trajectories):
         assembler.fold(SourceRecord(at, START_MS, None, events[at]))
     _checkpoint(assembler, rules)
-    records = [
-        SourceRecord(at, START_MS + at // 100, None, events[at]) for at in range(open_trajectories, len(events))
-    ]
+    records = [SourceRecord(at, START_MS + at // 100, None, events[at]) for at in range(open_trajectories, len(events))]
     gc.collect()
     gc.freeze()
     started = time.perf_counter()
