@@ -7,8 +7,8 @@ Rules: the address (topic, partition, offset, line) identifies it; reading one b
 records: what can't be read as a dead letter is None.
 """
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 
 from .fields import Contract, Id, Index, UtcTime
 from .kinds import DeadLetterReason
@@ -61,10 +61,10 @@ def to_headers(letter: DeadLetter) -> Headers:
 
 
 def from_record(
-    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]] | Sequence[tuple[str, bytes]]
+    key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes | None]]
 ) -> DeadLetter | None:
     """Read a record of `dead-letters`; None when its headers don't say what it is."""
-    found = {name: text.decode("utf-8", "replace") for name, text in headers}
+    found = {name: text.decode("utf-8", "replace") for name, text in headers if text is not None}
     try:
         return DeadLetter(
             topic=found[TOPIC],
@@ -76,7 +76,7 @@ def from_record(
             stage=found[STAGE],
             key=key,
             value=value,
-            at=datetime.fromisoformat(found[AT]).astimezone(UTC),
+            at=datetime.fromisoformat(found[AT]),
         )
     except (KeyError, ValueError):
         return None

@@ -158,5 +158,7 @@ class PipelineEventKind(StrEnum):
     """Open trajectories were closed because their partition was full."""
     OFFSETS_LOST = "offsets_lost"
     """Step events were deleted by the broker before they were read."""
+    REDRIVEN = "redriven"
+    """A person sent a dead letter back to its topic."""
     CONTENT_LOST = "content_lost"
-    """A closed trajectory could not be read back; its revision holds only what came late."""
+    """A closed trajectory could not be read back; its next revision holds only what came late."""

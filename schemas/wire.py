@@ -17,8 +17,11 @@ from .kinds import DeadLetterReason
 from .step import Event, OutcomeEvent, StepEvent
 
 NDJSON = b"application/x-ndjson"
+DEPTH = 128
+"""Free-form JSON nests at most so deep: inside a trajectory, and read with 200 levels, it still has room."""
 _STEP = TypeAdapter(StepEvent)
 _OUTCOME = TypeAdapter(OutcomeEvent)
+_BLANKS = b" \t\r\n"
 
 
 class Line(NamedTuple):
@@ -38,7 +41,7 @@ class BadLine(NamedTuple):
     message: str
 
 
-def is_ndjson(headers: Iterable[tuple[str, bytes]]) -> bool:
+def is_ndjson(headers: Iterable[tuple[str, bytes | None]]) -> bool:
     """Whether the headers say that the record holds many events."""
     return any(
         name.lower() == "content-type" and value.split(b";")[0].strip().lower() == NDJSON
@@ -49,12 +52,12 @@ def is_ndjson(headers: Iterable[tuple[str, bytes]]) -> bool:
 
 def read_record(value: bytes | None, *, ndjson: bool = False) -> list[Line | BadLine]:
     """Read every event of a record's value, in order."""
-    if not value or not value.strip():
+    if not value or not value.strip(_BLANKS):
         return [BadLine(0, value, DeadLetterReason.EMPTY, "the record has no value")]
     if not ndjson:
         return [read_line(value)]
     lines = (line.strip(b"\r") for line in value.split(b"\n"))
-    return [read_line(line, number) for number, line in enumerate(lines) if line.strip()]
+    return [read_line(line, number) for number, line in enumerate(lines) if line.strip(_BLANKS)]
 
 
 def read_line(raw: bytes, number: int = 0) -> Line | BadLine:
@@ -68,12 +71,10 @@ def read_line(raw: bytes, number: int = 0) -> Line | BadLine:
         except ValidationError as as_outcome:
             return _explain(raw, number, as_step, as_outcome)
     try:
-        keys = _keys_read(event)
-    except _NumberError as error:
-        return BadLine(number, raw, DeadLetterReason.INVALID, str(error))
-    if _may_repeat_a_key(raw, keys) and (key := _repeated_key(raw)) is not None:
-        message = f"the key {key!r} stands twice in one object; send it once"
-        return BadLine(number, raw, DeadLetterReason.DUPLICATE_KEY, message)
+        if _may_repeat_a_key(raw, _keys_read(event)):
+            _refuse_repeated_keys(raw)
+    except _RefusedError as error:
+        return BadLine(number, raw, error.reason, str(error))
     return Line(number, raw, event)
 
 
@@ -110,14 +111,16 @@ def _first_errors(error: ValidationError, most: int = 3) -> str:
 def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
     r"""Count `":` against the keys that were read: equal counts prove that no key stands twice.
 
-    Every key in the bytes ends in a quote and, but for blanks, a colon. A quote-colon inside a string is written
-    `\\":` and is taken off; where a backslash itself is escaped before a quote the count proves nothing.
+    But for blanks, every key in the bytes ends in a quote and a colon, so the count is never below the keys that
+    are written. A quote-colon inside a string is written `\":` and is taken off; where an escaped backslash may
+    stand before a quote, that proves nothing.
     """
-    quoted = raw.count(b'":')
-    if b"\\" in raw:
-        if b'\\\\"' in raw:
+    compact = raw.translate(None, _BLANKS)
+    quoted = compact.count(b'":')
+    if b"\\" in compact:
+        if b'\\\\"' in compact:
             return True
-        quoted -= raw.count(b'\\":')
+        quoted -= compact.count(b'\\":')
     return quoted != keys
 
 
@@ -135,40 +138,56 @@ def _keys_read(event: Event) -> int:
 
 
 def _keys_in(value: JsonValue) -> int:
-    """Count the keys of free-form JSON; raise on a number that JSON, or 64 bits, cannot hold."""
-    if isinstance(value, dict):
-        return len(value) + sum(_keys_in(item) for item in value.values())
-    if isinstance(value, list):
-        return sum(_keys_in(item) for item in value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _NumberError(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise _NumberError(value)
-    return 0
+    """Count the keys of free-form JSON; refuse what nests too deep, and numbers that 64 bits cannot hold."""
+    count, depth, level = 0, 0, [value]
+    while level:
+        inner: list[JsonValue] = []
+        for item in level:
+            if isinstance(item, dict):
+                count += len(item)
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+            elif isinstance(item, (int, float)):
+                _refuse_a_number_beyond_64_bits(item)
+        level, depth = inner, depth + 1
+        if depth > DEPTH:
+            message = f"JSON nested more than {DEPTH} levels deep; send its inner part as a string"
+            raise _RefusedError(DeadLetterReason.NOT_JSON, message)
+    return count
 
 
-class _NumberError(Exception):
-    def __init__(self, value: float) -> None:
-        super().__init__(f"the number {value:.3g} is not finite, or not within 64 bits; send it as a string")
+def _refuse_a_number_beyond_64_bits(number: float) -> None:
+    if isinstance(number, float):
+        if not math.isfinite(number):
+            message = f"{number!r} is not a finite number; leave it out, or send it as a string"
+            raise _RefusedError(DeadLetterReason.INVALID, message)
+    elif not -(2**63) <= number < 2**64:
+        message = f"an integer of {number.bit_length()} bits is beyond 64; send it as a string"
+        raise _RefusedError(DeadLetterReason.INVALID, message)
 
 
-class _RepeatedKeyError(Exception):
-    pass
+class _RefusedError(Exception):
+    """What the contract's own validation lets pass and the wire doesn't."""
+
+    def __init__(self, reason: DeadLetterReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
-        raise _RepeatedKeyError(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        message = f"the key {key!r} stands twice in one object; send it once"
+        raise _RefusedError(DeadLetterReason.DUPLICATE_KEY, message)
     return result
 
 
-def _repeated_key(raw: bytes) -> str | None:
+def _refuse_repeated_keys(raw: bytes) -> None:
+    """Read every object again; what can't be read again is refused too, since nothing is proven of it."""
     try:
         json.loads(raw, object_pairs_hook=_refuse_repeats)
-    except _RepeatedKeyError as error:
-        return str(error)
-    except (ValueError, RecursionError):
-        return None
-    return None
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(DeadLetterReason.NOT_JSON, f"not read alike by two readers of JSON: {error}") from error

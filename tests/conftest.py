@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from ops.embedded.store import EmbeddedStore
 from ops.kafka.server import KafkaServer, jars
 from schemas.errors import KafkaUnavailableError
+
+settings.register_profile("default", deadline=None)  # a loaded machine is no failure
+settings.load_profile("default")
 
 DATA = Path(os.environ.get("AGENTRACER_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
