@@ -19,7 +19,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, MessageSizeTo
 
 from ops.send import RECORD_BYTES, Ledger, Outgoing, Record, records
 from ops.topic_changes import Change, FoundTopic, Problem, differing, missing, problems, refuse_other_partitions
-from schemas import TOPICS, DeadLetter, Topic, TopicName
+from schemas import TOPICS, DeadLetter, PipelineEvent, Topic, TopicName
 from schemas.dead_letter import REDRIVEN, from_record
 from schemas.errors import BrokerUnavailableError, SettingsError, TopicError
 
@@ -329,6 +329,14 @@ async def _fetched(consumer: Any, ends: dict[Any, int], bootstrap: str) -> Async
             return
         elif time.monotonic() - heard > START_S:
             raise BrokerUnavailableError(f"the broker at {bootstrap!r} stopped answering; read again when it is back")
+
+
+async def report(bootstrap: str, event: PipelineEvent) -> None:
+    """Write one report to `pipeline-events`."""
+    async with _open(lambda: _producer(bootstrap, _BATCH_BYTES, idempotent=False), bootstrap) as producer:
+        await producer.send_and_wait(
+            TopicName.PIPELINE_EVENTS, event.model_dump_json().encode(), key=event.kind.encode()
+        )
 
 
 async def resend(bootstrap: str, *letters: DeadLetter, on_sent: Callable[[DeadLetter], None] = lambda _: None) -> None:

@@ -31,6 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """One broker for all tests that make topics of their own."""
+    yield from _broker(request)
+
+
+@pytest.fixture(scope="module")
+def kafka_alone(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """A broker whose topics of the table belong to one file of tests."""
+    yield from _broker(request)
+
+
+def _broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     if bootstrap := request.config.getoption("--broker"):
         yield Broker(bootstrap)
         return

@@ -1,0 +1,293 @@
+"""The command `agentracer`: every job of the product, for a person or, with `--json`, for a machine.
+
+Rules: results go to stdout, progress and errors to stderr; an error of ours is one sentence and an exit code, never
+a trace; what a command needs that another role has is imported when it runs.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from ops import options
+from ops.letters import app as letters_app
+from ops.logs import log_to_stderr, quiet_libraries
+from ops.pipeline import Role
+from schemas.errors import AgentracerError, SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Which agent, which version, which step broke the run: an event-driven monitor for fleets of LLM agents.\n\n"
+    "Start with [bold]agentracer demo[/bold], or give your own runs to [bold]agentracer run FILE.jsonl[/bold].",
+)
+topics_app = typer.Typer(no_args_is_help=True, help="The topics, as the product's one table has them.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(letters_app, name="dead-letters")
+stdout, stderr = Console(), Console(stderr=True)
+
+
+def main() -> None:
+    """Run one command; its errors are printed as one sentence."""
+    quiet_libraries()
+    try:
+        app()
+    except AgentracerError as error:
+        stderr.print(f"agentracer: {error}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "AGENTRACER_" + "__".join(str(part) for part in first["loc"]).upper()
+        stderr.print(
+            f"agentracer: the setting {name} is {first['input']!r}: {first['msg']}; mend it", style="red", markup=False
+        )
+        sys.exit(SettingsError.exit_code)
+
+
+@app.command()
+def demo(
+    runs: Annotated[int, typer.Option(min=1, help="How many runs the simulated fleet makes.")] = 60,
+    seed: options.Seed = 7,
+    broker: options.Broker = None,
+    clickhouse: options.Clickhouse = None,
+    kafka: options.Kafka = False,
+    tracer: options.TracerName = "last_error",
+    json_: options.Json = False,
+) -> None:
+    """Send a simulated fleet through everything, and end with verdicts beside the true faults."""
+    from ops.demo import demonstrate
+    from ops.pipeline import Where
+
+    where = Where(broker=broker, clickhouse=clickhouse, kafka=kafka)
+    report, table = demonstrate(runs, seed, where, tracer, stderr)
+    if json_:
+        print(json.dumps(report))
+    else:
+        stdout.print(table)
+    if report["lost"] or report["duplicates"]:
+        raise AgentracerError(f"{report['lost']} events were lost and {report['duplicates']} doubled; this is a defect")
+
+
+@app.command()
+def run(
+    path: Annotated[Path, typer.Argument(help="A .jsonl of events, a Who&When folder, or a tau-bench file.")],
+    kind: Annotated[
+        Literal["jsonl", "who-and-when", "tau-bench"] | None, typer.Option(help="The form, if it can't be told.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JSON lines.")] = None,
+    store: options.Store = None,
+    broker: options.Broker = None,
+    clickhouse: options.Clickhouse = None,
+    kafka: options.Kafka = False,
+    tracer: options.TracerName = "last_error",
+    rules: options.Rules = None,
+    rate: options.Rate = None,
+    concurrency: options.Concurrency = 8,
+    shuffle: options.Shuffle = False,
+    duplicate: options.Duplicate = 0.0,
+    ndjson: options.Ndjson = 1,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+) -> None:
+    """Send recorded runs, process them to the end, and print their verdicts: the whole path in one call."""
+    from ops.pipeline import Where
+    from ops.run_path import Order, run_path
+
+    where = Where(broker=broker, clickhouse=clickhouse, kafka=kafka, store=store)
+    order = Order(rate, concurrency, duplicate, ndjson, seed, shuffle=shuffle)
+    result = run_path(path, kind, where, order, {"tracer": tracer, "rules": rules}, stderr)
+    if out is not None:
+        out.write_text("".join(f"{line}\n" for line in result.verdict_lines()))
+    if json_:
+        print(json.dumps(asdict(result.report)))
+    else:
+        stdout.print(result.table())
+    if result.report.lost:
+        raise AgentracerError(f"{result.report.lost} events were lost; this is a defect")
+
+
+@app.command()
+def up(
+    broker: options.Broker = None,
+    clickhouse: options.Clickhouse = None,
+    kafka: options.Kafka = False,
+    store: options.Store = None,
+    tracer: options.TracerName = "last_error",
+    rules: options.Rules = None,
+) -> None:
+    """Start every role and keep them running until Ctrl-C; then `send`, `verdicts` and `show` from elsewhere."""
+    from ops.pipeline import Where
+    from ops.up import keep_up
+
+    where = Where(broker, clickhouse, kafka, store, options.BROKER_PORT, options.STORE_PORT)
+    keep_up(where, {"tracer": tracer, "rules": rules}, stderr)
+
+
+@app.command()
+def worker(role: Annotated[Role, typer.Argument(help="Which role.")]) -> None:
+    """Run one role in this process, for production; settings come from AGENTRACER_… in the environment."""
+    log_to_stderr()
+    match role:
+        case Role.STREAMS:
+            from streams.settings import StreamsSettings
+            from streams.worker import main as run_streams
+
+            run_streams(StreamsSettings())
+        case Role.TRACER:
+            from tracer.settings import TracerSettings
+            from tracer.worker import main as run_tracer
+
+            run_tracer(TracerSettings())
+        case Role.SINK:
+            from streams.drain import run as run_sink
+            from streams.sink_settings import SinkSettings
+
+            run_sink(SinkSettings())
+
+
+@app.command()
+def send(
+    kind: Annotated[Literal["jsonl", "who-and-when", "tau-bench"], typer.Argument(help="The form of the file.")],
+    path: Annotated[Path, typer.Argument(help="A file or folder of recorded runs.")],
+    broker: options.To = options.DEFAULT_BROKER,
+    rate: options.Rate = None,
+    concurrency: options.Concurrency = 8,
+    shuffle: options.Shuffle = False,
+    duplicate: options.Duplicate = 0.0,
+    loop: Annotated[bool, typer.Option(help="Begin again for ever, each lap with new trajectory ids.")] = False,
+    ndjson: options.Ndjson = 1,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+) -> None:
+    """Publish recorded runs as step events."""
+    from ops.recorded.load import Recording
+    from ops.send import Ledger, plan
+    from ops.sending import send_showing
+
+    events = plan(
+        Recording(kind, path),
+        concurrency=concurrency,
+        shuffle=shuffle,
+        duplicate=duplicate,
+        loop=loop,
+        rng=random.Random(seed),  # noqa: S311 - an order, no secret
+    )
+    ledger = send_showing(broker, events, Ledger(keep_ids=not loop), rate, ndjson, stderr)
+    summary = {"acknowledged": ledger.acknowledged, "steps": len(ledger.steps), "refused": len(ledger.refused)}
+    print(json.dumps(summary)) if json_ else stdout.print(f"{ledger.acknowledged:,} events acknowledged")
+    if ledger.refused:
+        first = ledger.refused[0]
+        raise AgentracerError(f"{len(ledger.refused)} events were refused, {first.event_id!r} first: {first.reason}")
+
+
+@app.command()
+def verdicts(
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    since: Annotated[float | None, typer.Option(metavar="HOURS", help="Only of the last hours.")] = None,
+    system: Annotated[str | None, typer.Option(help="Only of this system.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Only those that blame this agent.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    json_: options.Json = False,
+) -> None:
+    """List the standing verdicts, the newest first."""
+    from ops import query, show
+
+    start = None if since is None else datetime.now(UTC) - timedelta(hours=since)
+    with query.connect(clickhouse, within_s=3.0) as client:
+        lines = query.verdicts(client, since=start, system=system, agent=agent, limit=limit)
+    if json_:
+        print(json.dumps([line._asdict() for line in lines], default=str))
+    else:
+        stdout.print(show.verdict_table(lines))
+
+
+@app.command(name="show")
+def show_run(
+    trajectory_id: Annotated[str, typer.Argument(help="The trajectory's id, as `verdicts` lists it.")],
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    whole: Annotated[bool, typer.Option(help="Do not shorten the steps' content.")] = False,
+    json_: options.Json = False,
+) -> None:
+    """Show one run: its steps, the decisive one marked, and its verdict."""
+    from ops import query, show
+
+    with query.connect(clickhouse, within_s=3.0) as client:
+        found = query.trajectory(client, trajectory_id)
+    if found is None:
+        raise AgentracerError(
+            f"the store has no trajectory {trajectory_id!r}; `agentracer verdicts` lists what there is"
+        )
+    if json_:
+        verdict = found.verdict._asdict() if found.verdict else None
+        steps = [step._asdict() for step in found.steps]
+        print(json.dumps(found.trajectory._asdict() | {"steps": steps, "verdict": verdict}, default=str))
+    else:
+        stdout.print(show.run_view(found, whole=whole))
+
+
+@topics_app.command("apply")
+def apply_topics(
+    broker: options.To = options.DEFAULT_BROKER,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of step-events and what follows it.")] = 4,
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas of each partition; 3 in production.")] = 1,
+    json_: options.Json = False,
+) -> None:
+    """Create missing topics and mend settings that differ; it changes nothing else."""
+    from ops.client import apply_topics as apply
+
+    changes = asyncio.run(apply(broker, partitions=partitions, replicas=replicas))
+    if json_:
+        print(json.dumps([change._asdict() for change in changes]))
+        return
+    for change in changes:
+        stdout.print(f"{change.kind:8} {change.topic}  {change.detail}", highlight=False)
+    stdout.print(f"{len(changes)} changes")
+
+
+@app.command()
+def migrate(
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    replicated: Annotated[bool, typer.Option(help="Use replicated tables (a ClickHouse cluster).")] = False,
+    json_: options.Json = False,
+) -> None:
+    """Bring the store's tables and views up to this version."""
+    from ops.query import connect
+    from streams.migrate import migrate as apply
+    from streams.sink_settings import database_of
+
+    with connect(clickhouse) as client:
+        applied = apply(client, database_of(clickhouse), engine="replicated" if replicated else "single")
+    names = [migration.name for migration in applied]
+    print(json.dumps(names)) if json_ else stdout.print("\n".join(names) or "nothing to do")
+
+
+@app.command()
+def doctor(
+    broker: options.To = options.DEFAULT_BROKER,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    json_: options.Json = False,
+) -> None:
+    """Look at broker, topics, store, clocks and settings, and say what to do about what is wrong."""
+    from ops.doctor import examine, report_table
+
+    findings = examine(broker, clickhouse, time.time)
+    if json_:
+        print(json.dumps([finding._asdict() for finding in findings]))
+    else:
+        stdout.print(report_table(findings))
+    if any(not finding.is_well for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

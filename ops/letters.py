@@ -1,0 +1,118 @@
+"""`agentracer dead-letters`: look at what could not be accepted, and send mended or misjudged messages back.
+
+Rules: a redrive keeps the bytes and names the address in a header; it is remembered as a report in the store, so a
+second one needs `--again`.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ops import options
+from schemas import DeadLetter, DeadLetterReason, PipelineEvent, PipelineEventKind
+from schemas.errors import AgentracerError, SettingsError
+
+app = typer.Typer(no_args_is_help=True, help="What could not be accepted, with its bytes, reason and address.")
+stdout = Console()
+Address = Annotated[str, typer.Argument(help="topic/partition/offset/line, as `list` prints it.")]
+
+
+@app.command("list")
+def list_letters(
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    reason: Annotated[DeadLetterReason | None, typer.Option(help="Only of this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
+    json_: options.Json = False,
+) -> None:
+    """List dead letters, the newest first."""
+    from ops import query, show
+
+    with query.connect(clickhouse, within_s=3.0) as client:
+        lines = query.dead_letters(client, reason=reason, limit=limit)
+    if json_:
+        print(json.dumps([line._asdict() | {"address": line.address} for line in lines], default=str))
+    else:
+        stdout.print(show.dead_letter_table(lines))
+
+
+@app.command("show")
+def show_letter(
+    address: Address,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    raw: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the value's bytes here.")] = None,
+    json_: options.Json = False,
+) -> None:
+    """Show one dead letter with its bytes."""
+    from ops import query
+
+    with query.connect(clickhouse, within_s=3.0) as client:
+        letter = _found(query.dead_letter(client, *_parts(address)), address)
+    if raw is not None:
+        raw.write_bytes(letter.value or b"")
+    if json_:
+        print(letter.model_dump_json())
+        return
+    stdout.print(f"{letter.address}: {letter.reason} at {letter.at.isoformat()} ({letter.stage})", highlight=False)
+    stdout.print(letter.message, markup=False, highlight=False)
+    text = (letter.value or b"").decode("utf-8", "backslashreplace")
+    stdout.print(text[:4000] + (" …" if len(text) > 4000 else ""), markup=False, highlight=False)
+
+
+@app.command("redrive")
+def redrive(
+    address: Address,
+    broker: options.To = options.DEFAULT_BROKER,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    mended: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Send these bytes instead of the letter's own.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Send it although it was sent back before.")] = False,
+) -> None:
+    """Send one dead letter back to its topic."""
+    from ops import client as kafka
+    from ops import query
+
+    with query.connect(clickhouse, within_s=3.0) as client:
+        letter = _found(query.dead_letter(client, *_parts(address)), address)
+        if not again and query.was_redriven(client, letter.address):
+            raise AgentracerError(f"{address!r} was sent back before; give --again to send it once more")
+    if mended is not None:
+        letter = letter.model_copy(update={"value": mended.read_bytes()})
+    asyncio.run(kafka.resend(broker, letter))
+    asyncio.run(kafka.report(broker, _redriven(letter)))
+    stdout.print(f"sent {letter.address} back to {letter.topic}", highlight=False)
+
+
+def _redriven(letter: DeadLetter) -> PipelineEvent:
+    unique = base64.urlsafe_b64encode(f"{letter.address}@{time.time_ns()}".encode()).decode()
+    return PipelineEvent(
+        pipeline_event_id=f"redriven-{unique}"[:256],
+        kind=PipelineEventKind.REDRIVEN,
+        topic=letter.topic,
+        partition=letter.partition,
+        detail={"address": letter.address},
+        at=datetime.now(UTC),
+    )
+
+
+def _parts(address: str) -> tuple[str, int, int, int]:
+    try:
+        topic, partition, offset, *line = address.split("/")
+        return topic, int(partition), int(offset), int(line[0]) if line else 0
+    except ValueError:
+        raise SettingsError(
+            f"{address!r} is no address; give topic/partition/offset/line as `list` prints it"
+        ) from None
+
+
+def _found(letter: DeadLetter | None, address: str) -> DeadLetter:
+    if letter is None:
+        raise AgentracerError(f"the store has no dead letter {address!r}; `agentracer dead-letters list` lists them")
+    return letter
