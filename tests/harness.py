@@ -23,7 +23,7 @@ from ops.progress import look
 from ops.query import connect
 from ops.recorded.run import RecordedRun, recorded
 from ops.send import Ledger, Outgoing, plan
-from schemas import Result, TopicName, Trajectory
+from schemas import OutcomeEvent, Result, StepEvent, TopicName, Trajectory
 from streams.migrate import migrate
 from tests.factories import START, outcome, outcome_event, step
 
@@ -48,12 +48,13 @@ def runs(prefix: str, count: int, steps: int = 8) -> Iterator[RecordedRun]:
         trajectory_id = f"{prefix}-{number}"
         result = Result.FAILURE if number % 2 else Result.SUCCESS
         alone = number % 3 == 0
-        events = [
+        events: list[StepEvent | OutcomeEvent] = [
             step(trajectory_id, index, final=index == steps - 1, outcome=_last(index, steps, result, alone=alone))
             for index in range(steps)
         ]
-        tail = [outcome_event(trajectory_id, result, at=START + timedelta(minutes=number))] if alone else []
-        yield RecordedRun(trajectory_id, tuple(map(recorded, [*events, *tail])))
+        if alone:
+            events.append(outcome_event(trajectory_id, result, at=START + timedelta(minutes=number)))
+        yield RecordedRun(trajectory_id, tuple(map(recorded, events)))
 
 
 def _last(index: int, steps: int, result: Result, *, alone: bool) -> object:
@@ -146,14 +147,14 @@ class Sender(threading.Thread):
     def __init__(self, bootstrap: str, sent: Iterable[RecordedRun], rate: float, seed: int = 1) -> None:
         super().__init__(daemon=True)
         self.ledger = Ledger()
-        self._bootstrap = bootstrap
+        self._address = bootstrap
         self._rate = rate
         self._events: Iterator[Outgoing] = plan(
             list(sent), concurrency=60, shuffle=True, duplicate=0.1, rng=random.Random(seed)
         )
 
     def run(self) -> None:
-        asyncio.run(publish(self._bootstrap, self._events, rate=self._rate, ledger=self.ledger))
+        asyncio.run(publish(self._address, self._events, rate=self._rate, ledger=self.ledger))
 
     def finish(self) -> Ledger:
         """Wait until all is sent; return what was acknowledged."""
