@@ -125,6 +125,14 @@ class Path:
             worker.process.send_signal(signal.SIGCONT)
             worker.drain()
 
+    def stored(self, prefix: str) -> int:
+        """Return how many steps of the runs with this prefix are in the store."""
+        with connect(self.clickhouse) as client:
+            found = client.query(
+                "SELECT count() FROM steps WHERE startsWith(trajectory_id, {prefix:String})", {"prefix": prefix}
+            )
+        return int(found.result_rows[0][0])
+
     def settle(self, ledger: Ledger, within_s: float = 90.0) -> None:
         """Wait until the store holds the ledger, with its verdicts."""
         deadline = time.monotonic() + within_s

@@ -11,7 +11,7 @@ from tests.harness import SESSION_MS, Path, Sender, assert_exact, runs
 
 pytestmark = pytest.mark.kafka
 RATE = 400.0
-COUNT = 400
+COUNT = 600
 
 
 @pytest.fixture
@@ -26,10 +26,11 @@ def _start_all(path: Path) -> None:
     path.start(Role.SINK, "sink")
 
 
-def _wait_for_steps(path: Path, sender: Sender, count: int) -> None:
-    """Wait until work is under way and has come through once, so that a kill hits it in the middle."""
+def _wait_for_stored(path: Path, prefix: str, count: int) -> None:
+    """Wait until so many steps have come all the way, so that what follows hits work under way."""
     deadline = time.monotonic() + 60
-    while len(sender.ledger.steps) < count and time.monotonic() < deadline:
+    while path.stored(prefix) < count:
+        assert time.monotonic() < deadline, "the path stands still"
         time.sleep(0.05)
 
 
@@ -37,8 +38,8 @@ def test_a_kill_of_each_role_in_mid_work_loses_and_doubles_nothing(path: Path) -
     _start_all(path)
     sender = Sender(path.bootstrap, runs("kill", COUNT), RATE)
     sender.start()
-    for victim, after in (("streams", 500), ("sink", 900), ("tracer", 1300), ("streams", 1800), ("sink", 2300)):
-        _wait_for_steps(path, sender, after)
+    for victim, after in (("streams", 100), ("sink", 600), ("tracer", 1200), ("streams", 1800), ("sink", 2400)):
+        _wait_for_stored(path, "kill", after)
         path.kill(victim)
     ledger = sender.finish()
     path.settle(ledger)
@@ -50,7 +51,7 @@ def test_a_worker_frozen_past_its_session_timeout_and_woken_writes_nothing_more(
     path.start(Role.STREAMS, "other", AGENTRACER_INSTANCE_ID="streams-b")
     sender = Sender(path.bootstrap, runs("freeze", COUNT), RATE)
     sender.start()
-    _wait_for_steps(path, sender, 600)
+    _wait_for_stored(path, "freeze", 600)
     path.freeze("streams")
     time.sleep(SESSION_MS / 1000 + 3)
     path.wake("streams")
@@ -58,6 +59,7 @@ def test_a_worker_frozen_past_its_session_timeout_and_woken_writes_nothing_more(
     path.settle(ledger)
     assert_exact(path, ledger, "freeze")
     path.workers["streams"].check()
+    assert "partition fenced" in path.workers["streams"].log.read_text(), "it had work in hand, and could not write it"
 
 
 def test_a_second_worker_joins_and_leaves_without_a_trace(path: Path) -> None:
@@ -66,9 +68,9 @@ def test_a_second_worker_joins_and_leaves_without_a_trace(path: Path) -> None:
     path.start(Role.SINK, "sink")
     sender = Sender(path.bootstrap, runs("join", COUNT), RATE)
     sender.start()
-    _wait_for_steps(path, sender, 500)
+    _wait_for_stored(path, "join", 300)
     path.start(Role.STREAMS, "second")
-    _wait_for_steps(path, sender, 2000)
+    _wait_for_stored(path, "join", 2400)
     path.workers["second"].drain()
     ledger = sender.finish()
     path.settle(ledger)
