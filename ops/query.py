@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from schemas import DeadLetter, DeadLetterReason
+from schemas import DeadLetter, DeadLetterReason, PipelineEventKind
 from streams.migrate import Client
 from streams.rows import milliseconds
 from streams.sink import connect as connect_store
@@ -233,6 +233,16 @@ def dead_letter(client: Client, topic: str, partition: int, offset: int, line: i
         value=value,
         at=at,
     )
+
+
+def was_redriven(client: Client, address: str) -> bool:
+    """Whether the dead letter at an address was sent back to its topic before."""
+    found = client.query(
+        "SELECT count() FROM pipeline_events WHERE kind = {kind:String} "
+        "AND JSONExtractString(detail, 'address') = {address:String}",
+        {"kind": PipelineEventKind.REDRIVEN.value, "address": address},
+    ).result_rows
+    return bool(found[0][0])
 
 
 class _Where:

@@ -68,6 +68,8 @@ def trajectory_row(of: Trajectory, place: Place) -> Row:
         of.gaps,
         of.gap_count,
         of.truncations,
+        of.routing.reason.value if of.routing else None,
+        of.routing is not None and of.routing.over_budget,
         *place,
         of.revision,
     )

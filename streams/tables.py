@@ -49,6 +49,8 @@ TRAJECTORIES = _table(
     gaps           Array(UInt32)
     gap_count      UInt32
     truncations    Array(String)
+    route_reason   LowCardinality(Nullable(String))
+    over_budget    Bool
 """
     + _PLACE,
 )

@@ -77,6 +77,17 @@ class Insert:
     rows_at: int
     """Where in the text the rows begin."""
 
+    def from_file(self, path: str) -> bytes:
+        """Return the statement that reads the rows from a file: its clause goes before any SETTINGS."""
+        at, before = len(self.head), ""
+        for token in _tokens(self.head):
+            if token.is_word and token.text == "SETTINGS" and before not in _BEFORE_A_NAME:
+                at = token.start
+            before = token.text
+        return b"%b FROM INFILE '%b' %b FORMAT %b" % (
+            self.head[:at], path.encode(), self.head[at:], self.format.encode(),
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -27,6 +27,8 @@ CREATE TABLE IF NOT EXISTS trajectories_raw
     gaps             Array(UInt32),
     gap_count        UInt32,
     truncations      Array(String),
+    route_reason     LowCardinality(Nullable(String)) COMMENT 'why it is traced; null: it is not',
+    over_budget      Bool COMMENT 'routed, but the tracing budget had no room',
     record_partition UInt32 COMMENT 'where the record stands on its topic',
     record_offset    Int64,
     recorded_at      DateTime64(3, 'UTC') COMMENT 'the record''s time on its topic',

@@ -285,3 +285,13 @@ def test_parts_of_a_url_reach_the_store(store_url: str) -> None:
     with clickhouse_connect.get_client(host=parts.hostname, port=parts.port, username="default") as other:
         assert other.ping()
         assert rows(other, "SELECT 1") == [(1,)]
+
+
+def test_an_insert_that_fails_while_it_is_written_is_refused_whole(client: Client) -> None:
+    client.command(
+        "CREATE TABLE t (text String, CONSTRAINT clean CHECK text != 'poison') ENGINE = MergeTree ORDER BY text"
+    )
+    with pytest.raises(DatabaseError) as caught:
+        client.insert("t", [["fine"], ["poison"]], column_names=["text"])
+    assert caught.value.code == 469
+    assert rows(client, "SELECT * FROM t") == []
