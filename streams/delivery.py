@@ -5,12 +5,13 @@ partition. Contract tests (tests/streams/test_delivery.py) hold what is relied o
 
 Rules: records of an assignment that has ended are not delivered, since each batch names its epoch; at most
 `room_bytes` are delivered and not yet taken, and fetching waits meanwhile; offsets are committed by the processor,
-after the effect, and Faust's own acknowledgements are not used.
+after the effect, and Faust's own acknowledgements are not used; where the broker sets no append times (the embedded
+one does not), the time of arrival stands for them.
 """
 
 import asyncio
 from collections.abc import Mapping
-from time import monotonic
+from time import monotonic, time
 from typing import Any, NamedTuple
 
 from faust.serializers import codecs
@@ -112,7 +113,11 @@ class BatchConsumer(driver.Consumer):
                 raise
 
     async def _deliver(self, tp: TP, found: list[Any], epoch: int) -> None:
-        records = [SourceRecord(one.offset, one.timestamp, one.key, one.value, one.headers) for one in found]
+        now_ms = round(time() * 1000)
+        records = [
+            SourceRecord(one.offset, one.timestamp if one.timestamp_type else now_ms, one.key, one.value, one.headers)
+            for one in found
+        ]
         size = sum(len(record.value or b"") for record in records)
         batch = Batch(tp.partition, epoch, records, size)
         message = ConsumerMessage(
