@@ -1,0 +1,338 @@
+"""From `failed-trajectories` to `verdicts`: the shell around the window, and all of the tracer's Kafka.
+
+Rules: polling never waits for a verdict, so a worker never leaves its group over a slow one: a full window pauses
+the partitions and the polls go on; an attempt is committed before its work starts, and its answer is on
+`verdicts` (same partition number) or `dead-letters` before it is committed as finished; in a rebalance the work
+goes on, but nothing is written until the partition is ours again, with a commit that nobody has touched; what
+can't be read becomes a dead letter; only ids are logged.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError
+
+from schemas import TOPICS, DeadLetter, TopicName, Verdict
+from schemas.dead_letter import to_headers
+from schemas.errors import BrokerUnavailableError, TopicError, UnavailableError
+
+from .commits import Commits
+from .progress import Commit, Progress
+from .protocol import Tracer
+from .settings import TracerSettings
+from .trace import Clock, Judge, SystemClock
+from .window import Record, Window, Work
+from .work import Works
+
+log = logging.getLogger(__name__)
+SOURCE = TopicName.FAILED_TRAJECTORIES
+HEADROOM = 1_000_000
+"""What a record's envelope may add to the largest value of its topic."""
+REBALANCE_TIMEOUT_MS = 30_000
+RETRY_BACKOFF_MS = 500
+"""How long the clients wait between tries while the broker is away; their default logs 100 lines a second."""
+SEND_AGAIN_S = 1.0
+CLOSE_TIMEOUT_S = 10.0
+
+
+async def consume(settings: TracerSettings, tracer: Tracer, stop: asyncio.Event, clock: Clock | None = None) -> None:
+    """Trace whatever fails until `stop` is set, then finish what is in work and leave."""
+    async with _clients(settings) as (consumer, producer):
+        worker = TracerWorker(settings, tracer, clock or SystemClock(), consumer, producer)
+        try:
+            await worker.run(stop)
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            if isinstance(first, KafkaError):
+                raise UnavailableError(f"the broker {settings.bootstrap!r} ended the work: {first!r}") from errors
+            raise first from errors
+
+
+class TracerWorker:
+    """One member of the group, with its partitions, its window and its tasks."""
+
+    def __init__(
+        self,
+        settings: TracerSettings,
+        tracer: Tracer,
+        clock: Clock,
+        consumer: AIOKafkaConsumer,
+        producer: AIOKafkaProducer,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._producer = producer
+        self._window = Window(
+            concurrency=settings.tracer_concurrency,
+            records=settings.tracer_window,
+            size=settings.tracer_window_bytes,
+            attempts=settings.trace_attempts,
+        )
+        self._commits = Commits(
+            self._window.partitions, self._send_commit, clock.monotonic, settings.session_timeout_ms / 2000
+        )
+        judge = Judge(tracer, settings, clock)
+        self._works = Works(self._window, self._commits, judge, self._send_answer, self._advance)
+        self._draining = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set or something breaks; then drain."""
+        async with self._works.group as group:
+            self._consumer.subscribe([SOURCE.value], listener=_Rebalance(self))
+            endless = [group.create_task(self._poll()), group.create_task(self._commits.run())]
+            await stop.wait()
+            await self._drain()
+            for task in endless:
+                task.cancel()
+
+    # From the broker to the window
+
+    async def _poll(self) -> None:
+        while True:
+            found = await self._consumer.getmany(timeout_ms=self._settings.poll_ms, max_records=self._window.room)
+            for records in found.values():
+                if vanished := self._window.take(map(_record, records)):
+                    log.warning("the broker deleted work that was in hand", extra={"fields": {"records": vanished}})
+            self._advance()
+
+    def _advance(self) -> None:
+        """Start what may start, and read on or pause."""
+        if not self._commits.owned:
+            return
+        if not self._draining:
+            self._works.start()
+        partitions = self._consumer.assignment()
+        if self._draining or self._window.is_full():
+            self._consumer.pause(*partitions)
+        else:
+            self._consumer.resume(*partitions)
+
+    # From the answer to the broker
+
+    async def _send_answer(self, work: Work, answer: Verdict | DeadLetter) -> None:
+        if isinstance(answer, Verdict):
+            await self._send_verdict(work.record.partition, answer)
+        else:
+            await self._send_letter(answer)
+
+    async def _send_verdict(self, partition: int, verdict: Verdict) -> None:
+        key, value = verdict.trajectory_id.encode(), verdict.model_dump_json().encode()
+        await self._send(topic=TopicName.VERDICTS.value, partition=partition, key=key, value=value)
+        fields = {
+            "trajectory_id": verdict.trajectory_id,
+            "revision": verdict.revision,
+            "status": verdict.status.value,
+            "attempts": verdict.attempts,
+            "queued_ms": verdict.queued_ms,
+            "traced_ms": verdict.traced_ms,
+        }
+        log.info("verdict sent", extra={"fields": fields})
+
+    async def _send_letter(self, letter: DeadLetter) -> None:
+        key = letter.key if letter.key is not None or letter.value is not None else b""  # one of them has to be
+        await self._send(topic=TopicName.DEAD_LETTERS.value, key=key, value=letter.value, headers=to_headers(letter))
+        fields = {"address": letter.address, "reason": letter.reason.value}
+        log.warning("dead letter sent", extra={"fields": fields})
+
+    async def _send(self, **record: object) -> None:
+        """Send one record, for as long as it takes the broker to be there."""
+        while True:
+            try:
+                await self._producer.send_and_wait(**record)
+            except KafkaError as error:
+                if not error.retriable and not isinstance(error, KafkaTimeoutError):
+                    raise
+                log.warning("send failed, trying again", extra={"fields": {"error": type(error).__name__}})
+                await asyncio.sleep(SEND_AGAIN_S)
+            else:
+                return
+
+    async def _send_commit(self, commits: Mapping[int, Commit]) -> bool:
+        offsets = {TopicPartition(SOURCE.value, number): tuple(commit) for number, commit in commits.items()}
+        try:
+            await self._consumer.commit(offsets)
+        except CommitFailedError:
+            log.warning("commit refused, the group has moved on", extra={"fields": {"partitions": sorted(commits)}})
+            return False
+        return True
+
+    # Partitions come and go
+
+    async def revoked(self) -> None:
+        """Put what is finished on the broker; the work in hand goes on, and waits with its answers."""
+        was_owned = self._commits.disown()
+        await self._works.answered(self._settings.session_timeout_ms / 2000)
+        if was_owned:
+            await self._commits.hand_back()
+
+    async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Go on with what nobody has touched since; start anew from the broker's progress with the rest."""
+        self._consumer.pause(*partitions)  # records may not come before their progress does
+        committed = await committed_progress(self._consumer, partitions)
+        for number in set(self._window.partitions) - {partition.partition for partition in partitions}:
+            self._drop(number)
+        for partition in partitions:
+            self._hold(partition, committed.get(partition))
+        self._commits.own()
+        self._advance()
+
+    def _hold(self, partition: TopicPartition, commit: Commit | None) -> None:
+        number = partition.partition
+        progress = self._window.partitions.get(number)
+        if progress is None or commit != self._commits.standing.get(number):
+            progress = self._load(number, commit)
+        if progress.position is not None:
+            self._consumer.seek(partition, progress.position)
+
+    def _load(self, number: int, commit: Commit | None) -> Progress:
+        self._drop(number)
+        progress = Progress(commit)
+        if not progress.readable:
+            log.warning("the commit's metadata is not ours", extra={"fields": {"partition": number}})
+        if commit is not None:
+            self._commits.standing[number] = commit
+        self._window.assign(number, progress)
+        return progress
+
+    def _drop(self, number: int) -> None:
+        self._commits.standing.pop(number, None)
+        self._works.cancel(self._window.drop(number))
+
+    def fail(self, error: Exception) -> None:
+        """End the worker with an error that came up in a callback."""
+        self._works.group.create_task(_raise(error))
+
+    # The end
+
+    async def _drain(self) -> None:
+        self._draining = True
+        self._advance()
+        log.info("draining", extra={"fields": {"in_work": len(self._works)}})
+        await self._works.drain(self._settings.drain_timeout_s)
+        try:
+            async with asyncio.timeout(self._settings.session_timeout_ms / 1000):
+                await self.revoked()
+        except TimeoutError:
+            log.warning("left without a last commit, the broker does not answer")
+        self._works.abandon()
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # the library is untyped
+    """Hands aiokafka's callbacks to the worker; it only logs what they raise, so the worker is told itself."""
+
+    def __init__(self, worker: TracerWorker) -> None:
+        self._worker = worker
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Tell the worker that the group shares out anew; `revoked` is everything it had."""
+        log.info("partitions revoked", extra={"fields": {"partitions": _numbers(revoked)}})
+        try:
+            await self._worker.revoked()
+        except Exception as error:  # noqa: BLE001  it ends the worker
+            self._worker.fail(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Tell the worker what it has now; `assigned` is all of it."""
+        log.info("partitions assigned", extra={"fields": {"partitions": _numbers(assigned)}})
+        try:
+            await self._worker.assigned(assigned)
+        except Exception as error:  # noqa: BLE001  it ends the worker
+            self._worker.fail(error)
+
+
+async def committed_progress(
+    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, Commit]:
+    """Return offset and metadata of each partition that has a commit.
+
+    The consumer's public `committed` gives the offset alone, so this one function looks inside; a contract test
+    holds it against the pinned aiokafka.
+    """
+    found = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001  see above
+    return {partition: Commit(one.offset, one.metadata or "") for partition, one in found.items() if one.offset >= 0}
+
+
+@contextlib.asynccontextmanager
+async def _clients(settings: TracerSettings) -> AsyncIterator[tuple[AIOKafkaConsumer, AIOKafkaProducer]]:
+    consumer, producer = _consumer(settings), _producer(settings)
+    try:
+        await _start(settings, consumer, producer)
+        yield consumer, producer
+    finally:
+        for client in (consumer, producer):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+
+
+def _consumer(settings: TracerSettings) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap,
+        client_id="agentracer-tracer",
+        group_id=settings.tracer_group,
+        group_instance_id=settings.instance_id,
+        session_timeout_ms=settings.session_timeout_ms,
+        heartbeat_interval_ms=settings.heartbeat_ms,
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
+        rebalance_timeout_ms=max(REBALANCE_TIMEOUT_MS, settings.session_timeout_ms),
+        max_partition_fetch_bytes=TOPICS[SOURCE].max_bytes + HEADROOM,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+
+
+def _producer(settings: TracerSettings) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.bootstrap,
+        client_id="agentracer-tracer",
+        retry_backoff_ms=RETRY_BACKOFF_MS,
+        acks="all",
+        enable_idempotence=settings.transactions,
+        max_request_size=TOPICS[TopicName.DEAD_LETTERS].max_bytes + HEADROOM,
+    )
+
+
+async def _start(settings: TracerSettings, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(settings.start_timeout_s):
+            await consumer.start()
+            topics = await consumer.topics()
+    except (KafkaError, TimeoutError, OSError) as error:
+        message = f"no broker answers at {settings.bootstrap!r}; start it or set AGENTRACER_BOOTSTRAP"
+        raise BrokerUnavailableError(message) from error
+    _refuse_missing(settings, {SOURCE, TopicName.VERDICTS, TopicName.DEAD_LETTERS} - topics)
+    try:
+        async with asyncio.timeout(settings.start_timeout_s):
+            await producer.start()
+            sources = await producer.partitions_for(SOURCE.value)
+            verdicts = await producer.partitions_for(TopicName.VERDICTS.value)
+    except (KafkaError, TimeoutError, OSError) as error:
+        known = "if it knows no idempotent producers, set AGENTRACER_TRANSACTIONS=false"
+        raise BrokerUnavailableError(f"the broker {settings.bootstrap!r} takes no producer; {known}") from error
+    if not sources <= verdicts:
+        raise TopicError(
+            f"{TopicName.VERDICTS.value!r} has {len(verdicts)} partitions and {SOURCE.value!r} {len(sources)}; "
+            "give it as many, see `agentracer topics apply`"
+        )
+
+
+def _refuse_missing(settings: TracerSettings, missing: set[TopicName]) -> None:
+    if missing:
+        names = ", ".join(repr(topic.value) for topic in sorted(missing))
+        raise TopicError(f"the broker {settings.bootstrap!r} has no {names}; create them: `agentracer topics apply`")
+
+
+def _record(found: ConsumerRecord) -> Record:
+    return Record(found.partition, found.offset, found.timestamp, found.key, found.value)
+
+
+def _numbers(partitions: Iterable[TopicPartition]) -> list[int]:
+    return sorted(partition.partition for partition in partitions)
+
+
+async def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,66 @@
+"""The tracer worker's settings: `AGENTRACER_<FIELD>` in the environment, or arguments.
+
+Rules: a field says its unit in its name; what another role shares has the same name there.
+"""
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas import VerdictPurpose
+
+from .rules import UNCOUNTED
+
+
+class TracerSettings(BaseSettings):
+    """How one tracer worker reads, traces and answers."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AGENTRACER_", use_attribute_docstrings=True, frozen=True, extra="ignore"
+    )
+
+    bootstrap: str = "127.0.0.1:9092"
+    """Brokers, as host:port, comma-separated."""
+    transactions: bool = True
+    """Write through an idempotent producer; False only for the embedded broker, which knows none."""
+    instance_id: str | None = None
+    """Static membership: a name of this worker's own; a restart within the session timeout moves no partition."""
+    session_timeout_ms: int = Field(default=10_000, ge=1_000)
+    """How long the broker waits for a silent worker before it gives its partitions away."""
+    heartbeat_ms: int = Field(default=3_000, ge=100)
+    """How often the worker tells the broker that it lives."""
+    max_poll_interval_ms: int = Field(default=60_000, ge=1_000)
+    """How long the worker may go without polling before it leaves its group; verdicts may take longer."""
+    poll_ms: int = Field(default=200, ge=1, le=30_000)
+    """How long one poll waits for records."""
+    start_timeout_s: float = Field(default=20.0, gt=0)
+    """How long the broker has to answer at start."""
+
+    tracer: str = "last_error"
+    """Which tracer gives the verdicts."""
+    tracer_uncounted: frozenset[str] = UNCOUNTED
+    """Speakers that the tracer `commonest_agent` doesn't count."""
+    tracer_group: str = Field(default="tracer", min_length=1)
+    """The consumer group; a shadow or a re-trace has one of its own."""
+    tracer_concurrency: int = Field(default=16, ge=1)
+    """How many trajectories are in work at once."""
+    tracer_window: int = Field(default=64, ge=1)
+    """How many trajectories are read ahead of those in work."""
+    tracer_window_bytes: int = Field(default=64_000_000, ge=1)
+    """How many bytes of trajectories, read ahead or in work, stop further reading."""
+    trace_purpose: VerdictPurpose = VerdictPurpose.SERVE
+    """What the verdicts are for; only `serve` counts."""
+    trace_timeout_s: float = Field(default=600.0, gt=0)
+    """How long one trace may take; past it the verdict is `overlong`."""
+    trace_attempts: int = Field(default=3, ge=1, le=35)
+    """How often a trajectory is tried, crashes of the worker counted; with 1, what was beside a poison shares its
+    fate, since only the last of several attempts runs alone."""
+    trace_backoff_s: float = Field(default=1.0, ge=0)
+    """How long to wait after a failed attempt; doubled after each."""
+    drain_timeout_s: float = Field(default=30.0, ge=0)
+    """How long a worker that is told to stop goes on with what is in work."""
+
+    @field_validator("instance_id")
+    @classmethod
+    def _empty_is_none(cls, value: str | None) -> str | None:
+        """All workers with the empty name would be one member and throw each other out for ever."""
+        return value or None
