@@ -61,7 +61,7 @@ def demo(
     broker: options.Broker = None,
     clickhouse: options.Clickhouse = None,
     kafka: options.Kafka = False,
-    tracer: options.TracerName = "last_error",
+    tracer: options.TracerName = "commonest_agent",
     json_: options.Json = False,
 ) -> None:
     """Send a simulated fleet through everything, and end with verdicts beside the true faults."""
@@ -89,7 +89,7 @@ def run(
     broker: options.Broker = None,
     clickhouse: options.Clickhouse = None,
     kafka: options.Kafka = False,
-    tracer: options.TracerName = "last_error",
+    tracer: options.TracerName = "commonest_agent",
     rules: options.Rules = None,
     rate: options.Rate = None,
     concurrency: options.Concurrency = 8,
@@ -122,7 +122,7 @@ def up(
     clickhouse: options.Clickhouse = None,
     kafka: options.Kafka = False,
     store: options.Store = None,
-    tracer: options.TracerName = "last_error",
+    tracer: options.TracerName = "commonest_agent",
     rules: options.Rules = None,
 ) -> None:
     """Start every role and keep them running until Ctrl-C; then `send`, `verdicts` and `show` from elsewhere."""

@@ -95,7 +95,7 @@ class TracerWorker:
             found = await self._consumer.getmany(timeout_ms=self._settings.poll_ms, max_records=self._window.room)
             for records in found.values():
                 if vanished := self._window.take(map(_record, records)):
-                    log.warning("the broker deleted work that was in hand", extra={"fields": {"records": vanished}})
+                    log.warning("the broker deleted work that was in hand", extra={"records": vanished})
             self._advance()
 
     def _advance(self) -> None:
@@ -129,13 +129,13 @@ class TracerWorker:
             "queued_ms": verdict.queued_ms,
             "traced_ms": verdict.traced_ms,
         }
-        log.info("verdict sent", extra={"fields": fields})
+        log.info("verdict sent", extra=fields)
 
     async def _send_letter(self, letter: DeadLetter) -> None:
         key = letter.key if letter.key is not None or letter.value is not None else b""  # one of them has to be
         await self._send(topic=TopicName.DEAD_LETTERS.value, key=key, value=letter.value, headers=to_headers(letter))
         fields = {"address": letter.address, "reason": letter.reason.value}
-        log.warning("dead letter sent", extra={"fields": fields})
+        log.warning("dead letter sent", extra=fields)
 
     async def _send(self, **record: object) -> None:
         """Send one record, for as long as it takes the broker to be there."""
@@ -145,7 +145,7 @@ class TracerWorker:
             except KafkaError as error:
                 if not error.retriable and not isinstance(error, KafkaTimeoutError):
                     raise
-                log.warning("send failed, trying again", extra={"fields": {"error": type(error).__name__}})
+                log.warning("send failed, trying again", extra={"error": type(error).__name__})
                 await asyncio.sleep(SEND_AGAIN_S)
             else:
                 return
@@ -155,7 +155,7 @@ class TracerWorker:
         try:
             await self._consumer.commit(offsets)
         except CommitFailedError:
-            log.warning("commit refused, the group has moved on", extra={"fields": {"partitions": sorted(commits)}})
+            log.warning("commit refused, the group has moved on", extra={"partitions": sorted(commits)})
             return False
         return True
 
@@ -191,7 +191,7 @@ class TracerWorker:
         self._drop(number)
         progress = Progress(commit)
         if not progress.readable:
-            log.warning("the commit's metadata is not ours", extra={"fields": {"partition": number}})
+            log.warning("the commit's metadata is not ours", extra={"partition": number})
         if commit is not None:
             self._commits.standing[number] = commit
         self._window.assign(number, progress)
@@ -210,7 +210,7 @@ class TracerWorker:
     async def _drain(self) -> None:
         self._draining = True
         self._advance()
-        log.info("draining", extra={"fields": {"in_work": len(self._works)}})
+        log.info("draining", extra={"in_work": len(self._works)})
         await self._works.drain(self._settings.drain_timeout_s)
         try:
             async with asyncio.timeout(self._settings.session_timeout_ms / 1000):
@@ -228,7 +228,7 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Tell the worker that the group shares out anew; `revoked` is everything it had."""
-        log.info("partitions revoked", extra={"fields": {"partitions": _numbers(revoked)}})
+        log.info("partitions revoked", extra={"partitions": _numbers(revoked)})
         try:
             await self._worker.revoked()
         except Exception as error:  # noqa: BLE001  it ends the worker
@@ -236,7 +236,7 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Tell the worker what it has now; `assigned` is all of it."""
-        log.info("partitions assigned", extra={"fields": {"partitions": _numbers(assigned)}})
+        log.info("partitions assigned", extra={"partitions": _numbers(assigned)})
         try:
             await self._worker.assigned(assigned)
         except Exception as error:  # noqa: BLE001  it ends the worker

@@ -35,7 +35,7 @@ class TracerSettings(BaseSettings):
     start_timeout_s: float = Field(default=20.0, gt=0)
     """How long the broker has to answer at start."""
 
-    tracer: str = "last_error"
+    tracer: str = "commonest_agent"
     """Which tracer gives the verdicts."""
     tracer_uncounted: frozenset[str] = UNCOUNTED
     """Speakers that the tracer `commonest_agent` doesn't count."""

@@ -133,7 +133,7 @@ def _log_failure(trajectory: Trajectory, attempt: int, error: Exception) -> None
         "attempt": attempt,
         "error": type(error).__name__,
     }
-    log.warning("trace failed", extra={"fields": fields})
+    log.warning("trace failed", extra=fields)
 
 
 def _first_errors(error: ValidationError, most: int = 3) -> str:

@@ -8,11 +8,12 @@ import os
 import sys
 from pathlib import Path
 
+from ops.logs import log_to_stderr
 from schemas import Trajectory
 from tracer.protocol import Finding
 from tracer.rules import last_step
 from tracer.settings import TracerSettings
-from tracer.worker import log_to_stderr, run, run_in_loop
+from tracer.worker import run, run_in_loop
 
 
 class Scripted:

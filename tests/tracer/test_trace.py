@@ -181,4 +181,4 @@ async def test_the_log_of_a_failed_trace_holds_ids_and_no_content(caplog: pytest
         found = await Bed(leak).verdict(trajectory([step(content="a secret")]))
     assert "secret" not in "".join(str(record.__dict__) for record in caplog.records)
     assert "secret" not in (found.reason or "")
-    assert [record.__dict__["fields"]["attempt"] for record in caplog.records] == [1, 2, 3]
+    assert [record.__dict__["attempt"] for record in caplog.records] == [1, 2, 3]
