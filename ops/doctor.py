@@ -75,6 +75,7 @@ def _broker(broker: str) -> Iterator[Finding]:
 def _store(clickhouse: str, now: Callable[[], float]) -> Iterator[Finding]:
     try:
         with query.connect(clickhouse, within_s=3.0) as client:
+            client.database = None  # it may not be there yet
             asked = now()
             store_time = float(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0]) / 1000
             yield Finding("store", is_well=True, message=f"answers at {clickhouse.rsplit('@', maxsplit=1)[-1]}")

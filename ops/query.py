@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from schemas import DeadLetter, DeadLetterReason, PipelineEventKind
+from schemas.errors import AgentracerError, StateError, StoreUnavailableError
 from streams.migrate import Client
 from streams.rows import milliseconds
 from streams.sink import connect as connect_store
@@ -27,6 +30,8 @@ IDENTITIES = {
     "pipeline_events": "pipeline_event_id",
 }
 """Every view, and what tells its rows apart."""
+_NOT_MIGRATED = (60, 81)
+"""ClickHouse's codes for a table and a database that are not there."""
 _WRITTEN = {"length": "length(ifNull(value, '')) AS length"}
 _BELOW = {"verdicts": "standing_verdicts_raw", "verdicts_all": "verdicts_raw"}
 
@@ -129,13 +134,23 @@ class Count(NamedTuple):
 def connect(url: str, *, within_s: float = 10.0) -> Iterator[Client]:
     """Connect to the database that a ClickHouse URL names; it need not be there yet.
 
-    Raises StoreUnavailableError when nothing answers in time, SettingsError when the user is refused.
+    Raises StoreUnavailableError when nothing answers in time, SettingsError when the user is refused, StateError when
+    what is asked for was never made.
     """
     store = connect_store(url, within_s=within_s)
     try:
         yield store.client
+    except ClickHouseError as error:
+        raise _in_our_words(error) from error
     finally:
         store.close()
+
+
+def _in_our_words(error: ClickHouseError) -> AgentracerError:
+    code = getattr(error, "code", None)
+    if code in _NOT_MIGRATED:
+        return StateError("the store has none of this product's tables, or not all; run `agentracer migrate`")
+    return StoreUnavailableError(f"the store failed: {str(error).splitlines()[0][:300]}")
 
 
 def verdicts(
