@@ -10,11 +10,12 @@ a newer outcome reopens a closed trajectory; what a limit closed takes outcomes 
 forwarded once; nothing is dropped in silence.
 """
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, OutcomeEvent, PipelineEvent, StepEvent, TopicName
+from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, OutcomeEvent, PipelineEvent, TopicName
 from schemas.fields import EARLIEST
 from schemas.topics import MB
 from schemas.wire import BadLine, Line, is_ndjson, read_line, read_record
@@ -131,8 +132,11 @@ class Assembler:
                 return
         if not self._is_new(trajectory, event.event_id, raw):
             return
-        if self._is_over_limit(trajectory, event, raw):
-            self._over_limit(trajectory, raw)
+        if self._is_over_limit(trajectory.limit, trajectory.count, trajectory.total_size, event, raw):
+            if trajectory.limit is None:
+                trajectory.limit = CloseReason.TOO_LONG
+                self.soon[trajectory.trajectory_id] = None
+            self._over_limit(trajectory.limit, trajectory.count, trajectory.total_size, raw)
         else:
             self._add(trajectory, event, raw)
 
@@ -147,7 +151,7 @@ class Assembler:
     def _find(self, event: Event, raw: bytes) -> OpenTrajectory | None:
         """Open or reopen the event's trajectory; None when the event is dealt with."""
         marker = self.markers.get(event.trajectory_id)
-        if marker is not None:
+        if marker is not None and not self.is_past(marker):
             return self._reopen(marker, event, raw)
         home = home_partition(event.trajectory_id, self.partitions)
         if home != self.partition:
@@ -157,6 +161,10 @@ class Assembler:
             self.refuse(DeadLetterReason.TOO_LARGE, f"{len(raw)} bytes are more than a trajectory may have", raw)
             return None
         return self._open(event.trajectory_id)
+
+    def is_past(self, marker: Marker) -> bool:
+        """Whether its late window is over: the next checkpoint drops it, and its id is another run until then."""
+        return marker.closed_ms < self.clock.time_ms - self.limits.late_window_ms
 
     def _open(self, trajectory_id: str) -> OpenTrajectory:
         trajectory = OpenTrajectory(trajectory_id, self._at.append_ms, self.clock.watched_ms)
@@ -177,10 +185,9 @@ class Assembler:
             if check != checksum(raw):
                 self._conflict(event.event_id, raw)
             return None
-        if isinstance(event, StepEvent) and self._takes_no_step(marker, raw):
-            self.refuse(
-                DeadLetterReason.OVER_LIMIT, f"its trajectory was closed as {marker.close_reason}, a limit", raw
-            )
+        limit = marker.close_reason if marker.close_reason.is_limit else None
+        if self._is_over_limit(limit, marker.events, marker.size, event, raw):
+            self._over_limit(limit or CloseReason.TOO_LONG, marker.events, marker.size, raw)
             return None
         brought = standing(event)
         if isinstance(event, OutcomeEvent) and (brought is None or marker.outranks(brought.rank)):
@@ -190,17 +197,9 @@ class Assembler:
         self.marker_bytes -= marker.memory
         self.open_bytes += marker.memory
         trajectory = OpenTrajectory(marker.trajectory_id, marker.opened_ms, self.clock.watched_ms, marker)
-        trajectory.ended = marker.ended
-        trajectory.limit = marker.close_reason if marker.close_reason.is_limit else None
+        trajectory.ended, trajectory.limit = marker.ended, limit
         self.open[marker.trajectory_id] = trajectory
         return trajectory
-
-    def _takes_no_step(self, marker: Marker, raw: bytes) -> bool:
-        return (
-            marker.close_reason.is_limit
-            or marker.events >= self.limits.max_steps
-            or marker.size + len(raw) > self.limits.max_bytes
-        )
 
     def _is_new(self, trajectory: OpenTrajectory, event_id: str, raw: bytes) -> bool:
         known = trajectory.known(event_id)
@@ -215,22 +214,18 @@ class Assembler:
             self._conflict(event_id, raw)
         return False
 
-    def _is_over_limit(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> bool:
+    def _is_over_limit(self, limit: CloseReason | None, count: int, size: int, event: Event, raw: bytes) -> bool:
         """Beyond a limit no step is taken, but still an outcome."""
         is_outcome = isinstance(event, OutcomeEvent)
-        if trajectory.limit is not None and not is_outcome:
+        if limit is not None and not is_outcome:
             return True
         more_events, more_bytes = (_OUTCOMES_OVER_LIMIT, MB) if is_outcome else (0, 0)
         return (
-            trajectory.count >= self.limits.max_steps + more_events
-            or trajectory.total_size + len(raw) > self.limits.max_bytes + more_bytes
+            count >= self.limits.max_steps + more_events or size + len(raw) > self.limits.max_bytes + more_bytes
         )
 
-    def _over_limit(self, trajectory: OpenTrajectory, raw: bytes) -> None:
-        if trajectory.limit is None:
-            trajectory.limit = CloseReason.TOO_LONG
-            self.soon[trajectory.trajectory_id] = None
-        message = f"its trajectory holds {trajectory.count} events and {trajectory.total_size} bytes, a limit"
+    def _over_limit(self, limit: CloseReason, count: int, size: int, raw: bytes) -> None:
+        message = f"its trajectory holds {count} events and {size} bytes and takes no more: {limit}"
         self.refuse(DeadLetterReason.OVER_LIMIT, message, raw)
 
     def _add(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> None:
@@ -261,6 +256,11 @@ class Assembler:
 
 
 def _is_same(one: bytes, other: bytes) -> bool:
-    """Whether two events that differ in their bytes say the same."""
-    lines = read_line(one), read_line(other)
-    return all(isinstance(line, Line) for line in lines) and lines[0][2] == lines[1][2]
+    """Whether two events that differ in their bytes say the same; JSON's true is not its 1."""
+    return _content(one) == _content(other)
+
+
+def _content(raw: bytes) -> str:
+    line = read_line(raw)
+    assert isinstance(line, Line)
+    return json.dumps(line.event.model_dump(mode="json"), sort_keys=True)

@@ -145,25 +145,25 @@ def collect(
     state: list[Record] = []
     closed: list[tuple[Closed, Routing | None]] = []
     reports = _memory_report(assembler, closing)
+    gone, early = _evict(assembler)
+    state += [(marker_key(marker.trajectory_id), None) for marker in gone]
+    if early:
+        reports.append(_report(assembler, PipelineEventKind.MARKERS_EVICTED, early))
     for trajectory, reason in closing:
         state += tombstones(trajectory)
         _forget(assembler, trajectory)
         if not trajectory.steps and trajectory.marker is None:
             continue  # it held outcomes only, which are on `outcomes`
-        base = bases.get(trajectory.trajectory_id)
+        base = _base(trajectory, bases)
         if trajectory.marker is not None and base is None:
             reports.append(_report(assembler, PipelineEventKind.CONTENT_LOST, 1, trajectory.trajectory_id))
             if not trajectory.steps:
-                _mark(assembler, trajectory.marker)
+                state.append(_mark_again(assembler, trajectory.marker))
                 continue
         revision = close(trajectory, reason, assembler.clock.time_ms, base)
         closed.append((revision, route(revision.facts, rules, assembler.spent, assembler.partitions)))
         _mark(assembler, revision.marker)
     state += _segments(assembler)
-    gone, early = _evict(assembler)
-    state += [(marker_key(marker.trajectory_id), None) for marker in gone]
-    if early:
-        reports.append(_report(assembler, PipelineEventKind.MARKERS_EVICTED, early))
     pending, assembler.pending = assembler.pending, Pending()
     reports += pending.reports
     forget_old_hours(assembler.spent, assembler.clock.time_ms)
@@ -179,6 +179,14 @@ def collect(
     )
 
 
+def _base(trajectory: OpenTrajectory, bases: Mapping[str, Base | None]) -> Base | None:
+    """Return the revision before, if what was read back is that."""
+    base, marker = bases.get(trajectory.trajectory_id), trajectory.marker
+    if base is None or marker is None:
+        return None
+    return base if base.identity == (marker.trajectory_id, marker.opened_ms, marker.revision) else None
+
+
 def _forget(assembler: Assembler, trajectory: OpenTrajectory) -> None:
     trajectory_id = trajectory.trajectory_id
     del assembler.open[trajectory_id]
@@ -190,6 +198,13 @@ def _forget(assembler: Assembler, trajectory: OpenTrajectory) -> None:
 def _mark(assembler: Assembler, marker: Marker) -> None:
     assembler.markers[marker.trajectory_id] = marker
     assembler.marker_bytes += marker.memory
+
+
+def _mark_again(assembler: Assembler, marker: Marker) -> Record:
+    """Keep the marker of a trajectory that could not be reopened, as closed now."""
+    marker = marker._replace(closed_ms=assembler.clock.time_ms)
+    _mark(assembler, marker)
+    return marker_key(marker.trajectory_id), marker.encode()
 
 
 def _segments(assembler: Assembler) -> list[Record]:
@@ -205,14 +220,13 @@ def _segments(assembler: Assembler) -> list[Record]:
 
 def _evict(assembler: Assembler) -> tuple[list[Marker], int]:
     """Drop markers past the late window, and the oldest beyond the room; return them, and how many left early."""
-    closed_before = assembler.clock.time_ms - assembler.limits.late_window_ms
     gone, early = [], 0
     for marker in assembler.markers.values():
-        is_late = marker.closed_ms < closed_before
-        if not is_late and assembler.marker_bytes <= assembler.limits.max_marker_bytes:
+        is_past = assembler.is_past(marker)
+        if not is_past and assembler.marker_bytes <= assembler.limits.max_marker_bytes:
             break
         gone.append(marker)
-        early += not is_late
+        early += not is_past
         assembler.marker_bytes -= marker.memory
     for marker in gone:
         del assembler.markers[marker.trajectory_id]
@@ -273,7 +287,7 @@ def restore(assembler: Assembler, state: Restored) -> None:
     assembler.next_offset = source.offset
     assembler.clock.time_ms, assembler.clock.skipped_ms = source.time_ms, source.skipped_ms
     assembler.spent = {(system, hour): count for system, hour, count in source.spent}
-    for marker in sorted(state.markers, key=lambda marker: marker.closed_ms):
+    for marker in sorted(state.markers, key=lambda marker: (marker.closed_ms, marker.place or 0)):
         _mark(assembler, marker)
     for trajectory in sorted(_reopened(assembler, state.segments), key=lambda one: one.last_ms):
         assembler.open[trajectory.trajectory_id] = trajectory

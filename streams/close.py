@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from schemas import CloseReason, KeySource, Outcome, StepEvent, Trajectory
+from schemas import CloseReason, Outcome, StepEvent, Trajectory
 from schemas.trajectory import GAPS_NAMED
 from schemas.wire import Line, read_line
 
@@ -22,9 +22,12 @@ from .route import Facts
 class Base(NamedTuple):
     """What a published revision holds, read back."""
 
+    identity: tuple[str, int, int]
+    """Trajectory id, milliseconds at which it was opened, revision."""
     steps: tuple[Held, ...]
     standing: Standing | None
-    key_source: KeySource
+    task_id: str | None
+    task: str | None
 
 
 class Closed(NamedTuple):
@@ -48,8 +51,9 @@ def read_base(value: bytes) -> Base:
     held = tuple(hold(step, step.model_dump_json(exclude_unset=True).encode()) for step in published.steps)
     stands = None
     if published.outcome is not None and published.outcome_at is not None:
-        stands = Standing(published.outcome_at, b"", published.outcome, published.task_id, published.task)
-    return Base(held, stands, published.key_source)
+        stands = Standing(published.outcome_at, b"", published.outcome)
+    identity = published.trajectory_id, round(published.opened_at.timestamp() * 1000), published.revision
+    return Base(identity, held, stands, published.task_id, published.task)
 
 
 def close(trajectory: OpenTrajectory, reason: CloseReason, closed_ms: int, base: Base | None) -> Closed:
@@ -66,7 +70,7 @@ def close(trajectory: OpenTrajectory, reason: CloseReason, closed_ms: int, base:
         reason,
         bool(steps[-1].flags & Flag.ERROR),
     )
-    head = _head(trajectory, first, steps, stands, marker)
+    head = _head(trajectory, first, steps, stands, marker) | _task(trajectory, steps, base)
     body = b',"steps":[' + b",".join(held.raw for held in steps) + b"]}"
     return Closed(trajectory.trajectory_id, facts, head, body, marker)
 
@@ -84,7 +88,6 @@ def _head(
     trajectory: OpenTrajectory, first: StepEvent, steps: Sequence[Held], stands: Standing | None, marker: Marker
 ) -> dict[str, object]:
     gaps, gap_count = missing_indices(steps, GAPS_NAMED)
-    named = next((_read(held) for held in steps if held.flags & Flag.TASK), None)
     head: dict[str, object] = {
         "schema_version": 1,
         "trajectory_id": trajectory.trajectory_id,
@@ -94,8 +97,6 @@ def _head(
         "tenant": first.tenant,
         "system": first.system,
         "system_version": first.system_version,
-        "task_id": (named.task_id if named else None) or (stands.task_id if stands else None),
-        "task": (named.task if named else None) or (stands.task if stands else None),
         "close_reason": marker.close_reason,
         "closed_at": iso(marker.closed_ms),
     }
@@ -107,6 +108,15 @@ def _head(
     if shortened := [held.event_id for held in steps if held.flags & Flag.TRUNCATED]:
         head["truncations"] = shortened
     return {name: value for name, value in head.items() if value is not None}
+
+
+def _task(trajectory: OpenTrajectory, steps: Sequence[Held], base: Base | None) -> dict[str, object]:
+    """Name the task after the first step that does, else after the last outcome, else as the revision before."""
+    step = next((_read(held) for held in steps if held.flags & Flag.TASK), None)
+    sources = [one for one in (step, trajectory.naming, base) if one is not None]
+    task_id = next((one.task_id for one in sources if one.task_id), None)
+    task = next((one.task for one in sources if one.task), None)
+    return {name: value for name, value in (("task_id", task_id), ("task", task)) if value is not None}
 
 
 def _marker(trajectory: OpenTrajectory, reason: CloseReason, closed_ms: int, stands: Standing | None) -> Marker:

@@ -85,6 +85,8 @@ class OpenTrajectory:
     outcomes: dict[str, bytes] = field(default_factory=dict)
     size: int = 0
     standing: Standing | None = None
+    naming: Standing | None = None
+    """The last outcome that names the task."""
     ended: bool = False
     expected: int | None = None
     """How many steps its end says it has."""
@@ -121,8 +123,11 @@ class OpenTrajectory:
         self.size += len(raw)
         self.fresh.append(raw)
         brought = standing(event)
-        if brought is not None and (self.standing is None or brought.rank > self.standing.rank):
-            self.standing = brought
+        if brought is None:
+            return
+        self.standing = _later(self.standing, brought)
+        if brought.task_id or brought.task:
+            self.naming = _later(self.naming, brought)
 
     def _end(self, expected: int | None) -> None:
         self.ended = True
@@ -134,3 +139,7 @@ class OpenTrajectory:
         if not self.ended or self.marker is not None or self.expected != len(self.steps):
             return False
         return {held.sequence for held in self.steps.values()} == set(range(self.expected))
+
+
+def _later(one: Standing | None, other: Standing) -> Standing:
+    return other if one is None or other.rank > one.rank else one

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas import CloseReason, Outcome, Result, RouteReason, Routing
 from schemas.errors import SettingsError
@@ -67,8 +67,8 @@ def load_rules(path: Path | None) -> RoutingRules:
     if path is None:
         return RoutingRules()
     try:
-        return RoutingRules.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        return RoutingRules.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
         raise SettingsError(f"the routing rules {str(path)!r} can't be used: {error}") from error
 
 

@@ -118,7 +118,7 @@ def read_state(records: Iterable[tuple[bytes, bytes | None]]) -> Restored:
 def _read_source(value: bytes) -> Source:
     try:
         fields = json.loads(value)
-        _check_version(fields.get("version"))
+        _check_version(fields.get("version") if isinstance(fields, dict) else None)
         return Source.model_validate(fields)
     except (ValueError, ValidationError) as error:
         raise StateError(f"the assembler's state can't be read ({error}); was it written by this product?") from error
