@@ -220,9 +220,7 @@ class Assembler:
         if limit is not None and not is_outcome:
             return True
         more_events, more_bytes = (_OUTCOMES_OVER_LIMIT, MB) if is_outcome else (0, 0)
-        return (
-            count >= self.limits.max_steps + more_events or size + len(raw) > self.limits.max_bytes + more_bytes
-        )
+        return count >= self.limits.max_steps + more_events or size + len(raw) > self.limits.max_bytes + more_bytes
 
     def _over_limit(self, limit: CloseReason, count: int, size: int, raw: bytes) -> None:
         message = f"its trajectory holds {count} events and {size} bytes and takes no more: {limit}"

@@ -13,7 +13,7 @@ from schemas import CloseReason, Outcome, StepEvent, Trajectory
 from schemas.trajectory import GAPS_NAMED
 from schemas.wire import Line, read_line
 
-from .held import Flag, Held, OpenTrajectory, Standing, hold
+from .held import ERROR, TASK, TRUNCATED, Held, OpenTrajectory, Standing, hold
 from .marker import Marker, entries_of, id_hash
 from .order import in_order, missing_indices
 from .route import Facts
@@ -68,7 +68,7 @@ def close(trajectory: OpenTrajectory, reason: CloseReason, closed_ms: int, base:
         first.system,
         None if stands is None else stands.outcome,
         reason,
-        bool(steps[-1].flags & Flag.ERROR),
+        bool(steps[-1].flags & ERROR),
     )
     head = _head(trajectory, first, steps, stands, marker) | _task(trajectory, steps, base)
     body = b',"steps":[' + b",".join(held.raw for held in steps) + b"]}"
@@ -105,14 +105,14 @@ def _head(
         head["outcome_at"] = stands.time.isoformat()
     if gap_count:
         head |= {"gaps": gaps, "gap_count": gap_count}
-    if shortened := [held.event_id for held in steps if held.flags & Flag.TRUNCATED]:
+    if shortened := [held.event_id for held in steps if held.flags & TRUNCATED]:
         head["truncations"] = shortened
     return {name: value for name, value in head.items() if value is not None}
 
 
 def _task(trajectory: OpenTrajectory, steps: Sequence[Held], base: Base | None) -> dict[str, object]:
     """Name the task after the first step that does, else after the last outcome, else as the revision before."""
-    step = next((_read(held) for held in steps if held.flags & Flag.TASK), None)
+    step = next((_read(held) for held in steps if held.flags & TASK), None)
     sources = [one for one in (step, trajectory.naming, base) if one is not None]
     task_id = next((one.task_id for one in sources if one.task_id), None)
     task = next((one.task for one in sources if one.task), None)

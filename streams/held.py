@@ -6,22 +6,14 @@ its id, and told from a conflict by its bytes.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntFlag
 from typing import NamedTuple
 
 from schemas import CloseReason, Event, Outcome, OutcomeEvent, StepEvent
 
 from .marker import Marker, id_hash
 
-
-class Flag(IntFlag):
-    """What a step says beside its content."""
-
-    NONE = 0
-    FINAL = 1
-    ERROR = 2
-    TRUNCATED = 4
-    TASK = 8
+ERROR, TRUNCATED, TASK = 1, 2, 4
+"""What a step says beside its content; bits of `Held.flags`, which a fold sets for every step."""
 
 
 class Held(NamedTuple):
@@ -32,7 +24,7 @@ class Held(NamedTuple):
     sequence: int | None
     parent_id: str | None
     started_at: datetime
-    flags: Flag
+    flags: int
 
 
 class Standing(NamedTuple):
@@ -52,15 +44,13 @@ class Standing(NamedTuple):
 
 def hold(event: StepEvent, raw: bytes) -> Held:
     """Keep a step's bytes and what is asked of it later."""
-    flags = Flag.NONE
-    if event.final:
-        flags |= Flag.FINAL
+    flags = 0
     if event.error_type or (event.tool is not None and event.tool.error):
-        flags |= Flag.ERROR
+        flags |= ERROR
     if event.truncated:
-        flags |= Flag.TRUNCATED
+        flags |= TRUNCATED
     if event.task or event.task_id:
-        flags |= Flag.TASK
+        flags |= TASK
     return Held(event.event_id, raw, event.step_index, event.parent_id, event.started_at, flags)
 
 
