@@ -141,7 +141,8 @@ def _keys_in(value: JsonValue) -> int:
     """Count the keys of free-form JSON; refuse what nests too deep, and numbers that 64 bits cannot hold."""
     if not value or isinstance(value, str):
         return 0
-    count, depth, level = 0, 0, [value]
+    count, depth = 0, 0
+    level: list[JsonValue] = [value]
     while level:
         inner: list[JsonValue] = []
         for item in level:

@@ -77,7 +77,7 @@ def admin(bootstrap: str) -> Any:
 
 async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
-        while not await is_so():  # noqa: ASYNC110 - a broker sends no events to wait for
+        while not await is_so():
             await asyncio.sleep(0.02)
 
 

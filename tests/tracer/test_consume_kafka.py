@@ -40,7 +40,7 @@ def only(bench: Bench, trajectory_id: str) -> Verdict:
 
 async def until_noted(bench: Bench, count: int, event: str = "begin", timeout_s: float = 20.0) -> list[str]:
     async with asyncio.timeout(timeout_s):
-        while len(found := noted(bench.notes, event)) < count:  # noqa: ASYNC110  another process writes it
+        while len(found := noted(bench.notes, event)) < count:
             await asyncio.sleep(0.02)
     return found
 

@@ -65,7 +65,7 @@ class Bed:
             self.window.take([Record(0, offset, 0, None, one.model_dump_json().encode())])
 
     async def until(self, count: int) -> None:
-        while len(self.sent) < count:  # noqa: ASYNC110  the list has no event
+        while len(self.sent) < count:
             await asyncio.sleep(0.001)
 
 
@@ -93,7 +93,7 @@ async def test_an_answer_waits_while_the_partition_is_not_ours(tmp_path: Path) -
         committing = group.create_task(bed.commits.run())
         bed.take("sleep 0.01")
         bed.works.start()
-        while not noted(bed.notes):  # noqa: ASYNC110  the tracer writes it
+        while not noted(bed.notes):
             await asyncio.sleep(0.001)
         bed.commits.disown()
         await some_time()
