@@ -75,11 +75,11 @@ def _watch(stop: asyncio.Event) -> dict[str, float]:
     times: dict[str, float] = {}
     fold, write = streams_partitions.Partitions.fold, streams_partitions.Partitions._write
 
-    async def noted_fold(self: streams_partitions.Partitions, partition: int, epoch: int, records: list) -> None:  # type: ignore[type-arg]
+    async def noted_fold(self: streams_partitions.Partitions, batch: streams_partitions.Batch) -> None:
         times.setdefault("started", time.perf_counter())
-        await fold(self, partition, epoch, records)
-        if records[-1].offset >= EVENTS - 1:
-            await self.checkpoint(partition)
+        await fold(self, batch)
+        if batch.records[-1].offset >= EVENTS - 1:
+            await self.checkpoint(batch.partition)
 
     async def noted_write(self: streams_partitions.Partitions, held: streams_partitions.Held) -> None:
         await write(self, held)

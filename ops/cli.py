@@ -21,7 +21,7 @@ from rich.console import Console
 from ops import options
 from ops.letters import app as letters_app
 from ops.logs import log_to_stderr, quiet_libraries
-from ops.pipeline import Role
+from ops.roles import Role
 from schemas.errors import AgentracerError, SettingsError
 
 app = typer.Typer(
@@ -262,11 +262,18 @@ def migrate(
 ) -> None:
     """Bring the store's tables and views up to this version."""
     from ops.query import connect
+    from streams.migrate import Retention
     from streams.migrate import migrate as apply
-    from streams.sink_settings import database_of
+    from streams.sink_settings import SinkSettings, database_of
 
     with connect(clickhouse) as client:
-        applied = apply(client, database_of(clickhouse), engine="replicated" if replicated else "single")
+        kept = SinkSettings(clickhouse_url=clickhouse)
+        applied = apply(
+            client,
+            database_of(clickhouse),
+            engine="replicated" if replicated else "single",
+            retention=Retention(kept.step_retention_days, kept.retention_days),
+        )
     names = [migration.name for migration in applied]
     print(json.dumps(names)) if json_ else stdout.print("\n".join(names) or "nothing to do")
 

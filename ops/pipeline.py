@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
@@ -22,20 +21,13 @@ from ops.embedded.broker import EmbeddedBroker
 from ops.embedded.store import EmbeddedStore
 from ops.kafka.server import KafkaServer
 from ops.query import connect
+from ops.roles import Role
 from schemas.errors import AgentracerError
 from schemas.topics import DEFAULT_PARTITIONS
 from streams.migrate import migrate
 
 DATABASE = "agentracer"
 _STOP_S = 20.0
-
-
-class Role(StrEnum):
-    """A worker; the order is that in which data passes them."""
-
-    STREAMS = "streams"
-    TRACER = "tracer"
-    SINK = "sink"
 
 
 class Where(NamedTuple):

@@ -28,7 +28,7 @@ FAST = {
     "AGENTRACER_FETCH_WAIT_MS": "100",
     "AGENTRACER_LIMITS__IDLE_MS": "5000",
     "AGENTRACER_LIMITS__GRACE_MS": "1500",
-    "AGENTRACER_SINK_FLUSH_INTERVAL_S": "0.2",
+    "AGENTRACER_SINK_FLUSH_MS": "200",
     "AGENTRACER_POLL_MS": "100",
 }
 """For a pipeline that serves one call: what is not ended by its sender ends soon."""

@@ -7,6 +7,8 @@ group's offsets after them; `build_app` is a factory, so two apps can live in on
 import asyncio
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import gettempdir
 
 import faust
 
@@ -45,7 +47,7 @@ def build_app(settings: StreamsSettings, partitions: int, *, on_fatal: Callable[
     async def assemble(batches: faust.Stream) -> None:
         async for event in batches.noack().events():
             batch = event.value
-            await app.partitions.fold(batch.partition, batch.epoch, batch.records)
+            await app.partitions.fold(batch)
             consumer(app).taken(batch)
 
     @app.task
@@ -56,7 +58,7 @@ def build_app(settings: StreamsSettings, partitions: int, *, on_fatal: Callable[
             for partition in list(app.partitions.held):
                 app.partitions.answered(partition, consumer(app).answer(partition))
             offsets = await app.partitions.tick()
-            if offsets != committed and not app.rebalancing:
+            if offsets and offsets != committed and not app.rebalancing:
                 await consumer(app).commit_to(offsets)
                 committed = offsets
 
@@ -77,6 +79,7 @@ def _faust_settings(settings: StreamsSettings) -> dict[str, object]:
     return {
         "broker": [f"kafka://{host}" for host in settings.bootstrap.split(",")],
         "store": "memory://",
+        "datadir": Path(gettempdir()) / "agentracer-streams",  # Faust makes it, though nothing is kept there
         "key_serializer": "raw",
         "topic_disable_leader": True,
         "topic_allow_declare": False,

@@ -3,10 +3,11 @@
 Faust's cost is per record, before an agent runs; here one of its events carries all that a fetch returned for a
 partition. Contract tests (tests/streams/test_delivery.py) hold what is relied on, for the pinned versions.
 
-Rules: records of an assignment that has ended are not delivered, since each batch names its epoch; at most
-`room_bytes` are delivered and not yet taken, and fetching waits meanwhile; offsets are committed by the processor,
-after the effect, and Faust's own acknowledgements are not used; where the broker sets no append times (the embedded
-one does not), the time of arrival stands for them.
+Rules: a fetch and a change of positions exclude each other, so that what a fetch returned belongs to the epoch it
+began in; batches of an epoch that has ended are dropped, those of the present one are numbered, so that none goes
+missing unnoticed; at most `ROOM_BYTES` are delivered and not yet taken, and fetching waits meanwhile; offsets are
+committed by the processor, after the effect, and Faust's own acknowledgements are not used; where the broker sets no
+append times (the embedded one does not), the time of arrival stands for them.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from schemas.topics import MB
 from .assemble import SourceRecord
 
 ROOM_BYTES = 32 * MB
+FETCH_S = 0.5
+IDLE_S = 0.1
 CODEC = "agentracer-batch"
 
 
@@ -32,6 +35,8 @@ class Batch(NamedTuple):
 
     partition: int
     epoch: int
+    number: int
+    """Counts the batches of a partition in its epoch."""
     records: list[SourceRecord]
     size: int
 
@@ -72,6 +77,9 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.epoch = 0
         self.undelivered: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
+        self._positions = asyncio.Lock()
+        """Held while fetching, and while positions change."""
         self._bytes_out = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -87,30 +95,42 @@ class BatchConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Go on where the state says, rather than at the group's committed offsets."""
         self._next_epoch()
-        assigned = {tp.partition: tp for tp in self.assignment() if tp.topic == self.app.source_topic}
-        starts = await self.app.positions(sorted(assigned), self.epoch)
-        if starts:
-            await self.seek_wait({assigned[partition]: offset for partition, offset in starts.items()})
+        async with self._positions:
+            assigned = {tp.partition: tp for tp in self.assignment() if tp.topic == self.app.source_topic}
+            starts = await self.app.positions(sorted(assigned), self.epoch)
+            if starts:
+                await self.seek_wait({assigned[partition]: offset for partition, offset in starts.items()})
 
     def _next_epoch(self) -> None:
         self.epoch += 1
         self._bytes_out = 0
         self.undelivered = {}
+        self._numbers = {}
         self._has_room.set()
 
     async def _drain_messages(self, fetcher: Any) -> None:
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._has_room.wait()
-                epoch = self.epoch
-                records, _ = await self._wait_next_records(0.5)
-                for tp, found in (records or {}).items():
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)
+                epoch, fetched = await self._fetch()
+                for tp, found in fetched.items():
                     if epoch == self.epoch and found:
                         await self._deliver(tp, found, epoch)
                 await asyncio.sleep(0)
         except self.consumer_stopped_errors:
             if not self.transport.app.should_stop:
                 raise
+
+    async def _fetch(self) -> tuple[int, Mapping[TP, list[Any]]]:
+        """Return what one fetch brings, and the epoch it belongs to."""
+        async with self._positions:
+            epoch, active = self.epoch, self._get_active_partitions()
+            if active and self.flow_active:
+                return epoch, await self._getmany(active, FETCH_S) or {}
+        await asyncio.sleep(IDLE_S)
+        return epoch, {}
 
     async def _deliver(self, tp: TP, found: list[Any], epoch: int) -> None:
         now_ms = round(time() * 1000)
@@ -119,7 +139,9 @@ class BatchConsumer(driver.Consumer):
             for one in found
         ]
         size = sum(len(record.value or b"") for record in records)
-        batch = Batch(tp.partition, epoch, records, size)
+        number = self._numbers.get(tp.partition, 0)
+        self._numbers[tp.partition] = number + 1
+        batch = Batch(tp.partition, epoch, number, records, size)
         message = ConsumerMessage(
             tp.topic, tp.partition, records[-1].offset, monotonic(), 0, (), None, batch, None, tp=tp,
             generation_id=self.app.consumer_generation_id,

@@ -156,11 +156,8 @@ class PartitionWriter:
                 raise StateError(f"a record of {len(records[at][1] or b'')} bytes does not fit {topic!r}")
             batch.close()
             sent.append((await self._producer.send_batch(batch, topic, partition=partition), at - start))
-        offsets: list[int] = []
-        for future, count in sent:
-            base = (await future).offset
-            offsets += range(base, base + count)
-        return offsets
+        placed = await asyncio.gather(*(future for future, _ in sent))
+        return [one.offset + place for one, (_, count) in zip(placed, sent, strict=True) for place in range(count)]
 
 
 def _trajectories(checkpoint: Checkpoint) -> tuple[list[Outgoing], list[Outgoing]]:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Protocol
 
 from schemas import PipelineEvent, PipelineEventKind, TopicName
-from schemas.errors import AgentracerError, OffsetsLostError
+from schemas.errors import OffsetsLostError, StateError
 
 from .assemble import Assembler, SourceRecord
 from .cache import ClosedCache
@@ -26,6 +26,28 @@ from .state import read_state
 
 log = logging.getLogger("agentracer.streams")
 YIELD_EVERY = 500
+FENCED_S = 60.0
+"""How long a fenced worker waits for its next assignment."""
+
+
+class Batch(Protocol):
+    """What one fetch returned of a partition."""
+
+    @property
+    def partition(self) -> int:
+        """Which."""
+
+    @property
+    def epoch(self) -> int:
+        """In which assignment it was fetched."""
+
+    @property
+    def number(self) -> int:
+        """The how-manieth of its partition in its epoch."""
+
+    @property
+    def records(self) -> list[SourceRecord]:
+        """In the order of the log."""
 
 
 class Answer(Protocol):
@@ -48,6 +70,8 @@ class Held:
     writer: PartitionWriter
     epoch: int
     cache: ClosedCache
+    batches: int = 0
+    """Batches folded in this epoch."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     written_at: float = 0.0
     written_offset: int | None = None
@@ -73,12 +97,14 @@ class Partitions:
         self.held: dict[int, Held] = {}
         self.reader = PartitionReader(settings)
         self._on_fatal = on_fatal
+        self._fenced: list[tuple[float, FencedError]] = []
 
     # on assignment
 
     async def take_over(self, partitions: Iterable[int], epoch: int) -> Mapping[int, int]:
         """Give up what is held, restore these partitions, and return the offsets to go on from."""
         await self.release()
+        self._fenced.clear()
         wanted = list(partitions)
         first = await self.reader.beginning(TopicName.STEP_EVENTS, wanted)
         restored = await asyncio.gather(
@@ -93,6 +119,14 @@ class Partitions:
 
     async def _restore(self, partition: int, epoch: int, first: int) -> Held:
         writer = PartitionWriter(self.settings, partition)
+        try:
+            return await self._restored(writer, epoch, first)
+        except BaseException:
+            await writer.stop()
+            raise
+
+    async def _restored(self, writer: PartitionWriter, epoch: int, first: int) -> Held:
+        partition = writer.partition
         await writer.start()
         assembler = Assembler(partition, self.count, self.settings.limits)
         restore(assembler, read_state(await self.reader.state(writer)))
@@ -128,12 +162,18 @@ class Partitions:
 
     # in between
 
-    async def fold(self, partition: int, epoch: int, records: list[SourceRecord]) -> None:
+    async def fold(self, batch: Batch) -> None:
         """Fold one batch; a batch of an assignment that has ended changes nothing."""
-        held = self.held.get(partition)
-        if held is None or held.epoch != epoch:
+        partition, held = batch.partition, self.held.get(batch.partition)
+        if held is None or held.epoch != batch.epoch:
             return
-        for number, record in enumerate(records, 1):
+        if batch.number != held.batches:
+            self._on_fatal(
+                StateError(f"batch {held.batches} of partition {partition} went missing; start the worker again")
+            )
+            return
+        held.batches += 1
+        for number, record in enumerate(batch.records, 1):
             try:
                 held.assembler.fold(record)
             except Exception as error:
@@ -169,6 +209,8 @@ class Partitions:
         now = monotonic()
         old = [one for one, held in self.held.items() if now - held.written_at >= self.settings.checkpoint_ms / 1000]
         await asyncio.gather(*(self.checkpoint(partition) for partition in old))
+        if self._fenced and now - self._fenced[0][0] > FENCED_S:
+            self._on_fatal(self._fenced[0][1])  # no new assignment came: this worker only seems to be a member
         return {one: held.written_offset for one, held in self.held.items() if held.written_offset is not None}
 
     async def checkpoint(self, partition: int) -> None:
@@ -183,14 +225,10 @@ class Partitions:
         except FencedError as error:
             log.warning("partition fenced", extra={"partition": partition})
             await self._drop(partition, held)
-            self._on_fenced(error)
+            self._fenced.append((monotonic(), error))
         except Exception as error:  # noqa: BLE001 - whatever it was, this partition can't go on here
             await self._drop(partition, held)
             self._on_fatal(error)
-
-    def _on_fenced(self, error: AgentracerError) -> None:
-        """Wait for the next assignment; the consumer is told of it by its own heartbeat."""
-        log.info("waiting for the next assignment", extra={"cause": str(error)})
 
     async def _write(self, held: Held) -> None:
         held.written_at = monotonic()

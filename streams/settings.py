@@ -1,13 +1,17 @@
 """The settings of the streams worker: environment variables `AGENTRACER_…`, every default written here."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import MB
 
 from .limits import Limits
+
+InstanceId = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+"""Static membership; all workers with the empty name would be one member and throw each other out for ever."""
 
 
 class StreamsSettings(BaseSettings):
@@ -25,7 +29,7 @@ class StreamsSettings(BaseSettings):
     """Brokers, as host:port, comma-separated."""
     streams_group: str = "streams"
     """Consumer group of the streams workers."""
-    instance_id: str | None = None
+    instance_id: InstanceId = None
     """Static membership: a name of this worker's own, the same after a restart."""
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
     """Without a heartbeat for so long, a worker's partitions go to others."""

@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import MB
 
+from .settings import InstanceId
+
 Days = Annotated[int, Field(ge=1, le=20_000)]
 
 
@@ -24,7 +26,7 @@ class SinkSettings(BaseSettings):
     """ClickHouse, as `http://user:password@host:8123/database`."""
     sink_group: str = "sink"
     """Consumer group of the sinks."""
-    instance_id: str | None = None
+    instance_id: InstanceId = None
     """Static membership: a name of this worker's own, the same after a restart."""
     session_timeout_ms: int = Field(default=10_000, ge=1_000)
     """Without a heartbeat for so long, a sink's partitions go to others."""

@@ -18,10 +18,11 @@ from typing import NamedTuple, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ops.client import apply_topics, publish
-from ops.pipeline import DATABASE, Role, Worker
+from ops.pipeline import DATABASE, Worker
 from ops.progress import look
 from ops.query import connect
 from ops.recorded.run import RecordedRun, recorded
+from ops.roles import Role
 from ops.send import Ledger, Outgoing, plan
 from schemas import OutcomeEvent, Result, StepEvent, TopicName, Trajectory
 from streams.migrate import migrate
@@ -33,8 +34,7 @@ SETTINGS = {
     "AGENTRACER_FETCH_WAIT_MS": "100",
     "AGENTRACER_SESSION_TIMEOUT_MS": str(SESSION_MS),
     "AGENTRACER_HEARTBEAT_MS": "700",
-    "AGENTRACER_SINK_SESSION_TIMEOUT_S": "3",
-    "AGENTRACER_SINK_FLUSH_INTERVAL_S": "0.2",
+    "AGENTRACER_SINK_FLUSH_MS": "200",
     "AGENTRACER_LIMITS__GRACE_MS": "1000",
     "AGENTRACER_LIMITS__IDLE_MS": "8000",
 }

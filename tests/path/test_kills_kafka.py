@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.pipeline import Role
+from ops.roles import Role
 from tests.conftest import Broker
 from tests.harness import SESSION_MS, Path, Sender, assert_exact, runs
 
