@@ -223,7 +223,9 @@ def _evict(assembler: Assembler) -> tuple[list[Marker], int]:
     gone, early = [], 0
     for marker in assembler.markers.values():
         is_past = assembler.is_past(marker)
-        if not is_past and assembler.marker_bytes <= assembler.limits.max_marker_bytes:
+        fits = assembler.marker_bytes <= assembler.limits.max_marker_bytes
+        # one opened in this very millisecond stays: its id could come back as the same run
+        if not is_past and (fits or marker.opened_ms >= assembler.clock.time_ms):
             break
         gone.append(marker)
         early += not is_past

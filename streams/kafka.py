@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaConnectionError,
+    KafkaError,
     KafkaTimeoutError,
     ProducerFenced,
 )
@@ -89,17 +90,14 @@ class PartitionWriter:
 
         Raises FencedError when the partition has a new owner, in which case nothing was written.
         """
-        try:
-            async with self._transaction():
-                closed, failed = _trajectories(checkpoint)
-                places = await self._send(TopicName.TRAJECTORIES, self.partition, closed)
-                await asyncio.gather(
-                    self._send(TopicName.FAILED_TRAJECTORIES, self.partition, failed), *self._others(checkpoint)
-                )
-                state = [(key, value, ()) for key, value in checkpoint.records(places)]
-                await self._send(TopicName.ASSEMBLER_STATE, self.partition, state)
-        except (ProducerFenced, InvalidProducerEpoch) as error:
-            raise FencedError(f"partition {self.partition} was taken over by another worker") from error
+        async with self._transaction():
+            closed, failed = _trajectories(checkpoint)
+            places = await self._send(TopicName.TRAJECTORIES, self.partition, closed)
+            await asyncio.gather(
+                self._send(TopicName.FAILED_TRAJECTORIES, self.partition, failed), *self._others(checkpoint)
+            )
+            state = [(key, value, ()) for key, value in checkpoint.records(places)]
+            await self._send(TopicName.ASSEMBLER_STATE, self.partition, state)
         return places
 
     def _others(self, checkpoint: Checkpoint) -> Iterable[Any]:
@@ -125,18 +123,20 @@ class PartitionWriter:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
-        if not self._transactional:
-            yield
-            return
-        await self._producer.begin_transaction()
+        """Write what is sent inside, all or nothing; the broker's errors are said in our words."""
         try:
-            yield
-        except (ProducerFenced, InvalidProducerEpoch):
-            raise
-        except BaseException:
-            await self._producer.abort_transaction()
-            raise
-        await self._producer.commit_transaction()
+            if self._transactional:
+                async with self._producer.transaction():
+                    yield
+            else:
+                yield
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise FencedError(f"partition {self.partition} was taken over by another worker") from error
+        except KafkaError as error:
+            raise BrokerUnavailableError(
+                f"the broker at {self._bootstrap!r} took nothing more for partition {self.partition} ({error!r}); "
+                "start the worker again when it is back: it goes on from its last checkpoint"
+            ) from error
 
     async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> list[int]:
         """Send records in as few batches as they need; return their offsets, in order."""
