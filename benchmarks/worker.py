@@ -23,7 +23,7 @@ from schemas import TopicName
 from schemas.wire import Line, read_line
 from streams import partitions as streams_partitions
 from streams.settings import StreamsSettings
-from streams.worker import run
+from streams.worker import collect_garbage_seldom, run
 
 EVENTS = 240_000
 OPEN = 1_000
@@ -66,6 +66,7 @@ async def worker(bootstrap: str) -> float:
         bootstrap=bootstrap, checkpoint_events=CHECKPOINT, checkpoint_ms=60_000, streams_group=f"bench-{time.time_ns()}"
     )
     times = _watch(stop)
+    collect_garbage_seldom()
     await run(settings, stop)
     return EVENTS / (times["done"] - times["started"])
 
