@@ -7,7 +7,7 @@ from the published log, as bytes.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from schemas import DeadLetter, DeadLetterReason, Event, PipelineEvent, Trajectory
+from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, PipelineEvent, Trajectory
 from schemas.wire import NDJSON
 from streams.assemble import FORWARDED, Assembler, SourceRecord
 from streams.checkpoint import Checkpoint, Due, collect, committed, due, restore
@@ -15,9 +15,10 @@ from streams.close import Base, read_base
 from streams.limits import Limits
 from streams.route import RoutingRules
 from streams.state import Record, read_state
-from tests.factories import START, raw
+from tests.factories import START, raw, step
 
 START_MS = int(START.timestamp() * 1000)
+MINUTE = 60_000
 Headers = tuple[tuple[str, bytes], ...]
 BATCH: Headers = (("content-type", NDJSON),)
 
@@ -183,3 +184,20 @@ class Worker:
     def letters(self) -> list[tuple[DeadLetterReason, int, int]]:
         """Return reason, offset and line of every dead letter."""
         return [(one.reason, one.offset, one.line) for one in self.topics.dead_letters]
+
+
+def limited(**limits: int) -> Worker:
+    """Return a worker with limits of its own."""
+    return Worker(limits=Limits(**limits))
+
+
+def ended(work: Worker, trajectory_id: str = "t1", *events: Event) -> Trajectory:
+    """Send one whole trajectory of two steps, and more; return its first revision."""
+    work.send(step(trajectory_id), *events)
+    work.send(step(trajectory_id, 1, final=True))
+    return next(one for one in work.closed(2_000) if one.trajectory_id == trajectory_id)
+
+
+def summary(trajectories: list[Trajectory]) -> list[tuple[str, int, CloseReason, int]]:
+    """Return id, revision, reason and number of steps of each."""
+    return [(one.trajectory_id, one.revision, one.close_reason, len(one.steps)) for one in trajectories]

@@ -157,6 +157,8 @@ class Model:
         self.next_offset = 0
         self.written = Written()
         self.turns = 0
+        self.append_ms = 0
+        """Of the last record that was read since the start."""
 
     def restored(self) -> "Model":
         """Return what a worker knows that starts from here: of a limit, only what is published."""
@@ -190,6 +192,7 @@ class Model:
         if record.offset < self.next_offset:
             return
         self.next_offset = record.offset + 1
+        self.append_ms = record.append_ms
         self._appended(record.append_ms)
         for line in read_record(record.value, ndjson=is_ndjson(record.headers)):
             if isinstance(line, BadLine):
@@ -314,9 +317,10 @@ class Model:
         for run in known:
             is_late = run.closed_ms < self.time_ms - self.limits.late_window_ms
             has_room = sum(one.marker_room for one in known if one.is_known) <= self.limits.max_marker_bytes
-            if is_late or not has_room:
-                run.is_known = False
-                written.evicted += not is_late
+            if not is_late and (has_room or run.opened_ms >= self.append_ms):
+                break  # a run is known by its id and when it was opened, so no two of an id are opened at one time
+            run.is_known = False
+            written.evicted += not is_late
 
     def _close(self, run: Run, reason: CloseReason) -> Revision:
         run.revision += 1

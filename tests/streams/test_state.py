@@ -36,7 +36,7 @@ def segment(trajectory_id: str = "t1", number: int = 0, events: tuple[bytes, ...
 def marker_record() -> Record:
     work = Worker()
     work.send(step(final=True))
-    work.checkpoint()
+    work.closed(2_000)
     key = marker_key("t1")
     return key, dict(work.topics.state)[key]
 
