@@ -57,12 +57,12 @@ def simulate(
 
     At a rate of 0 nobody errs; `faults` gives single agents another rate, as a bad deployment or good advice would.
     """
-    known = agents(system)
-    if unknown := sorted(set(faults or ()) - set(known)):
+    known, rates = agents(system), {agent: float(rate) for agent, rate in (faults or {}).items()}
+    if unknown := sorted(set(rates) - set(known)):
         raise SettingsError(f"{system!r} has no agent {unknown[0]!r}; its agents are {', '.join(known)}")
-    if min((mistake_rate, *(faults or {}).values())) < 0:
+    if not all(rate >= 0 for rate in (mistake_rate, *rates.values())):
         raise SettingsError(f"mistake rates {mistake_rate!r} and {faults!r} must not be negative; 0 is no mistakes")
-    return play.start(Conditions(system, seed, mistake_rate, attempt, tuple(sorted((faults or {}).items()))))
+    return play.start(Conditions(system, seed, float(mistake_rate), attempt, tuple(sorted(rates.items()))))
 
 
 def fleet(
@@ -74,6 +74,10 @@ def fleet(
     faults: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Run]:
     """Run a mix of systems on tasks of their own; a larger count goes on where a smaller one ends."""
+    for name in (*systems, *(faults or ())):
+        agents(name)
+    if not systems:
+        raise SettingsError(f"a fleet of no systems has no runs; name some of {', '.join(ALL)}")
     for number in range(count):
         rng = stream("fleet", seed, number)
         system, task_seed = rng.choice(systems), rng.randrange(SEEDS)

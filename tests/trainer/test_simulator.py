@@ -1,215 +1,163 @@
-"""The simulated fleet: really executed, really checked, and played again from any step."""
+"""The simulated fleet from outside: seeds, rates, attempts, bounds, mixes, and the same bytes on every machine."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 
-from schemas import Result, StepEvent
+from schemas import Result
 from schemas.errors import SettingsError
-from tests.factories import START
-from trainer import simulator
-from trainer.fleet import chat_moves, desk_moves, pipeline_moves
-from trainer.simulator import ALL, Run, correct, decisive_step, events, faulty, fleet, perform, resume, simulate
+from tests.trainer.turns import faultless, natural, wire
+from trainer.simulator import ALL, MISTAKE_RATE, Run, agents, correct, fleet, perform, resume, simulate
 
-SEEDS = range(24)
+LENGTHS = {"coding-pipeline": (11, 24), "table-desk": (10, 25), "order-chat": (9, 25)}
+"""The steps of a run, the faultless ones at least and the worst ones at most."""
 
-
-def wire(run: Run) -> bytes:
-    """Return a run's events as bytes."""
-    return b"\n".join(event.model_dump_json().encode() for event in events(run, started_at=START))
-
-
-@pytest.fixture(scope="module")
-def runs() -> list[Run]:
-    """Return runs of every system."""
-    return [simulate(system, seed) for system in ALL for seed in SEEDS]
+BY_HAND = {
+    "coding-pipeline": ("planner", "coder", "tester", "reviewer", "publisher"),
+    "table-desk": ("planner", "finder-1", "finder-2", "auditor", "counter", "writer"),
+    "order-chat": ("triage", "sales", "inventory", "shipping", "billing", "customer", "warehouse"),
+}
 
 
-@pytest.fixture(scope="module")
-def labelled(runs: list[Run]) -> list[tuple[Run, int]]:
-    """Return the failed runs that have a decisive step, with it."""
-    found = ((run, decisive_step(run)) for run in runs if run.failed)
-    return [(run, step) for run, step in found if step is not None]
+def test_there_are_three_systems_with_agents_of_their_own() -> None:
+    assert tuple(BY_HAND) == ALL
+    assert {system: tuple(agents(system)) for system in ALL} == BY_HAND
 
 
-def test_there_are_three_systems_of_different_shape() -> None:
-    assert ALL == ("coding-pipeline", "table-desk", "order-chat")
-    shapes = [set(simulator.agents(system)) for system in ALL]
-    assert all(4 <= len(shape) <= 8 for shape in shapes)
+@pytest.mark.parametrize("system", ALL)
+def test_the_same_seed_gives_the_same_bytes(system: str) -> None:
+    for seed in range(24):
+        assert wire(simulate(system, seed)) == wire(natural(system, seed))
 
 
-def test_the_same_seeds_give_the_same_bytes(runs: list[Run]) -> None:
+HERE_AND_THERE = """
+from hashlib import sha256
+from tests.trainer.turns import wire
+from trainer.simulator import correct, decisive_step, faulty, fleet, resume
+runs = list(fleet(12, 5))
+steps = [decisive_step(run) for run in runs]
+runs += [resume(run, n, correct(run, n)) for run, n in zip(runs, steps) if n is not None]
+forced = [(run, n, faulty(run, n, 3)) for run in runs[:4] for n in range(len(run.actions))]
+runs += [resume(run, n, action) for run, n, action in forced if action]
+told = [wire(run) + repr(run.mistakes).encode() for run in runs]
+digest = sha256(b"".join(told) + repr(steps).encode()).hexdigest()
+"""
+
+
+def test_other_processes_with_other_hash_seeds_play_label_and_resume_to_the_same_bytes() -> None:
+    here: dict[str, str] = {}
+    exec(HERE_AND_THERE, here)
+    for seed in ("0", "77"):
+        done = subprocess.run(
+            [sys.executable, "-c", HERE_AND_THERE + "print(digest)"],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == here["digest"]
+
+
+@pytest.mark.parametrize(("system", "count"), [("coding-pipeline", 100), ("table-desk", 300), ("order-chat", 300)])
+def test_without_mistakes_every_run_succeeds(system: str, count: int) -> None:
+    least, most = LENGTHS[system]
+    for seed in range(10_000, 10_000 + count):
+        run = simulate(system, seed, mistake_rate=0.0)
+        assert run.outcome.result is Result.SUCCESS, (system, seed, run.outcome)
+        assert run.outcome.score == 1.0
+        assert (run.mistakes, run.failed) == ((), False)
+        assert least <= len(run.actions) <= most
+
+
+@pytest.mark.parametrize("rate", [1.0, 100.0])
+@pytest.mark.parametrize(("system", "count"), [("coding-pipeline", 25), ("table-desk", 150), ("order-chat", 150)])
+def test_however_often_agents_err_a_run_comes_to_an_end(system: str, count: int, rate: float) -> None:
+    least, most = LENGTHS[system]
+    runs = [simulate(system, seed, mistake_rate=rate) for seed in range(count)]
+    assert all(least <= len(run.actions) <= most for run in runs)
+    assert all(run.mistakes for run in runs)
+    assert sum(run.failed for run in runs) > 0.8 * count
+
+
+@pytest.mark.parametrize(("system", "agent"), [(system, agent) for system in ALL for agent in BY_HAND[system]])
+def test_however_often_one_agent_errs_a_run_comes_to_an_end_and_the_others_do_not(system: str, agent: str) -> None:
+    for seed in range(30 if system != "coding-pipeline" else 6):
+        run = simulate(system, seed, mistake_rate=0.0, faults={agent: 100.0})
+        assert len(run.actions) <= LENGTHS[system][1]
+        assert {run.actions[n].agent for n in run.mistakes} <= {agent}
+        assert bool(run.mistakes) == (agent not in {"customer", "warehouse"})
+
+
+HANDED_ON = {
+    "coding-pipeline": {
+        "planner": {"coder"},
+        "coder": {"coder", "tester", "reviewer"},
+        "tester": {"tester", "coder", "reviewer"},
+        "reviewer": {"coder", "publisher"},
+        "publisher": {"publisher"},
+    },
+    "table-desk": {
+        "planner": {"finder-1"},
+        "finder-1": {"finder-1", "finder-2", "auditor", "counter"},
+        "finder-2": {"finder-1", "finder-2", "auditor", "counter"},
+        "auditor": {"finder-1", "finder-2", "counter", "writer"},
+        "counter": {"counter", "auditor", "writer"},
+        "writer": set(),
+    },
+    "order-chat": {
+        "triage": {"sales", "billing", "shipping", "inventory"},
+        "sales": {"customer", "inventory", "billing", "shipping"},
+        "customer": {"sales"},
+        "inventory": {"inventory", "warehouse", "shipping", "sales"},
+        "warehouse": {"inventory"},
+        "shipping": {"shipping", "billing", "sales", "inventory"},
+        "billing": {"billing", "triage", "sales", "inventory"},
+    },
+}
+"""Who may act after whom."""
+FIRST_AND_LAST = {
+    "coding-pipeline": ("planner", "publisher"),
+    "table-desk": ("planner", "writer"),
+    "order-chat": ("triage", "triage"),
+}
+
+
+@pytest.mark.parametrize("system", ALL)
+def test_work_is_handed_on_along_the_lines_of_the_system(system: str) -> None:
+    met: dict[str, set[str]] = {agent: set() for agent in BY_HAND[system]}
+    runs = [natural(system, seed) for seed in range(120 if system != "coding-pipeline" else 60)]
     for run in runs:
-        assert wire(simulate(run.system, run.seed)) == wire(run)
+        acted = [action.agent for action in run.actions]
+        assert (acted[0], acted[-1]) == FIRST_AND_LAST[system]
+        for one, other in pairwise(acted):
+            met[one].add(other)
+    assert met == HANDED_ON[system]
 
 
-def test_another_process_with_another_hash_seed_gives_the_same_bytes() -> None:
-    code = (
-        "from hashlib import sha256; from datetime import datetime, UTC; from trainer.simulator import *\n"
-        "runs = list(fleet(9, 5)); start = datetime(2026, 3, 1, 12, tzinfo=UTC)\n"
-        "lines = [e.model_dump_json() for r in runs for e in events(r, started_at=start)]\n"
-        "print(sha256('\\n'.join(lines).encode()).hexdigest())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONHASHSEED": "77"}, capture_output=True, text=True, check=True
-    )
-    here = sha256(b"\n".join(wire(run) for run in fleet(9, 5))).hexdigest()
-    assert done.stdout.strip() == here
+@pytest.mark.parametrize("system", ALL)
+def test_no_two_agents_send_work_to_and_fro_for_long(system: str) -> None:
+    for rate in (MISTAKE_RATE, 100.0):
+        for seed in range(40 if system != "coding-pipeline" else 20):
+            acted = [action.agent for action in simulate(system, seed, mistake_rate=rate).actions]
+            turns = [agent for n, agent in enumerate(acted) if not n or acted[n - 1] != agent]
+            for n in range(len(turns) - 7):
+                assert len(set(turns[n : n + 8])) > 2, turns
 
 
-def test_without_mistakes_every_run_succeeds() -> None:
-    for system in ALL:
-        for seed in range(30):
-            run = simulate(system, seed, mistake_rate=0.0)
-            assert run.outcome.result is Result.SUCCESS, (system, seed, run.outcome)
-            assert run.mistakes == ()
-
-
-def test_runs_have_from_six_to_twenty_five_steps_and_several_agents(runs: list[Run]) -> None:
-    for run in runs:
-        assert 6 <= len(run.actions) <= 25
-        assert len({action.agent for action in run.actions}) >= 4
-    for system in ALL:
-        assert len({len(run.actions) for run in runs if run.system == system}) >= 5
-
-
-def test_every_failed_run_holds_a_mistake_and_many_a_success_does_too(runs: list[Run]) -> None:
-    assert all(run.mistakes for run in runs if run.failed)
-    for system in ALL:
-        assert sum(bool(run.mistakes) for run in runs if run.system == system and not run.failed) >= 3
-
-
-def test_a_run_resumed_with_its_own_action_is_the_same_run(runs: list[Run]) -> None:
-    for run in runs[::4]:
-        for step_index, action in enumerate(run.actions):
-            assert resume(run, step_index, action) == run
-
-
-def test_a_correction_can_be_taken_back(labelled: list[tuple[Run, int]]) -> None:
-    for run, step_index in labelled:
-        corrected = resume(run, step_index, correct(run, step_index))
-        assert corrected != run
-        assert resume(corrected, step_index, run.actions[step_index]) == run
-
-
-def test_correcting_the_decisive_step_succeeds_and_correcting_an_earlier_one_does_not(
-    labelled: list[tuple[Run, int]],
-) -> None:
-    assert len(labelled) >= 20
-    for run, step_index in labelled:
-        assert step_index in run.mistakes
-        assert not resume(run, step_index, correct(run, step_index)).failed
-        for earlier in range(step_index):
-            assert resume(run, earlier, correct(run, earlier)).failed
-
-
-def test_a_step_is_a_mistake_just_where_its_correction_differs(runs: list[Run]) -> None:
-    for run in runs[::3]:
-        differing = [n for n, action in enumerate(run.actions) if correct(run, n).move != action.move]
-        assert tuple(differing) == run.mistakes
-
-
-def test_a_successful_run_has_no_decisive_step(runs: list[Run]) -> None:
-    assert {decisive_step(run) for run in runs if not run.failed} == {None}
-
-
-def test_what_came_before_the_resumed_step_stays(labelled: list[tuple[Run, int]]) -> None:
-    for run, step_index in labelled:
-        again = resume(run, step_index, correct(run, step_index))
-        assert again.actions[:step_index] == run.actions[:step_index]
-        assert again.trajectory_id == run.trajectory_id
-
-
-def test_every_mistake_can_be_forced_on_a_faultless_run_and_corrected_again() -> None:
-    for system in ALL:
-        run = simulate(system, 3, mistake_rate=0.0)
-        forced = [(n, faulty(run, n, number=number)) for n in range(len(run.actions)) for number in range(3)]
-        turned = [resume(run, n, action) for n, action in forced if action is not None]
-        assert sum(one.failed for one in turned) >= 2
-        for one in turned:
-            assert len(one.mistakes) == 1
-            assert resume(one, one.mistakes[0], correct(one, one.mistakes[0])) == run
-
-
-def test_a_tampered_answer_fails() -> None:
-    run = simulate("table-desk", 1, mistake_rate=0.0)
-    move = run.actions[-1].move
-    assert isinstance(move, desk_moves.Answer)
-    last = len(run.actions) - 1
-    tampered = resume(run, last, perform(run, last, replace(move, value=move.value + 1)))
-    assert tampered.failed
-    assert tampered.outcome.ground_truth == str(move.value)
-
-
-def test_a_tampered_program_fails_in_the_acceptance_run() -> None:
-    run = simulate("coding-pipeline", 1, mistake_rate=0.0)
-    step_index = next(n for n, action in enumerate(run.actions) if isinstance(action.move, pipeline_moves.Publish))
-    move = run.actions[step_index].move
-    assert isinstance(move, pipeline_moves.Publish)
-    tampered = resume(run, step_index, perform(run, step_index, replace(move, scale=move.scale * 10)))
-    assert tampered.failed
-    assert "acceptance cases fail" in str(tampered.outcome.reason)
-
-
-def test_a_tampered_invoice_fails_on_the_books() -> None:
-    run = simulate("order-chat", 1, mistake_rate=0.0)
-    step_index = next(n for n, action in enumerate(run.actions) if isinstance(action.move, chat_moves.Invoice))
-    move = run.actions[step_index].move
-    assert isinstance(move, chat_moves.Invoice)
-    tampered = resume(run, step_index, perform(run, step_index, replace(move, off=move.off + 1)))
-    assert tampered.outcome.reason == "wrong on the books: total"
-
-
-def test_the_reserve_tool_refuses_what_is_not_there_and_inventory_tries_again() -> None:
-    run = simulate("order-chat", 1, mistake_rate=0.0)
-    step_index = next(n for n, action in enumerate(run.actions) if isinstance(action.move, chat_moves.Reserve))
-    move = run.actions[step_index].move
-    assert isinstance(move, chat_moves.Reserve)
-    greedy = replace(move, lines=(replace(move.lines[0], quantity=10_000), *move.lines[1:]))
-    again = resume(run, step_index, perform(run, step_index, greedy))
-    tool = again.actions[step_index].tool
-    assert tool is not None
-    assert tool.result is None
-    assert "in stock" in str(tool.error)
-    assert again.actions[step_index + 1].move == move
-    assert not again.failed
-
-
-def test_a_ticket_handed_to_the_wrong_agent_comes_back_and_does_no_harm() -> None:
-    run = simulate("order-chat", 1, mistake_rate=0.0)
-    move = run.actions[0].move
-    assert isinstance(move, chat_moves.Open)
-    astray = resume(run, 0, perform(run, 0, replace(move, to="billing")))
-    assert [action.agent for action in astray.actions[:3]] == ["triage", "billing", "sales"]
-    assert astray.mistakes == (0,)
-    assert not astray.failed
-
-
-def at(run: Run, kind: type) -> int | None:
-    """Return the first step whose move is of that kind."""
-    return next((n for n, action in enumerate(run.actions) if isinstance(action.move, kind)), None)
-
-
-def test_a_misread_figure_is_caught_by_the_auditor_or_used_until_it_shows_at_the_end() -> None:
-    failures = 0
-    for seed in range(20):
-        run = simulate("table-desk", seed, mistake_rate=0.0)
-        read, audit = at(run, desk_moves.Report), at(run, desk_moves.Audit)
-        if read is None or audit is None:
-            continue
-        caught = resume(run, read, perform(run, read, desk_moves.Report(987_654_321)))
-        assert (caught.mistakes, caught.failed) == ((read,), False)
-        wrong = resume(caught, audit, perform(caught, audit, desk_moves.Audit(())))
-        assert wrong.mistakes == (read, audit)
-        assert any("987654321" in str(action.tool) for action in wrong.actions[audit:])
-        failures += wrong.failed
-        assert decisive_step(wrong) == (read if wrong.failed else None)
-    assert failures >= 8
+def test_a_sister_product_that_runs_short_does_not_send_inventory_round_in_circles() -> None:
+    """Seeds whose change, misread, asks for more than product and sister together have on the shelf."""
+    misread = 0
+    for seed in (15883, 16533, 19651, 21752):
+        for attempt in range(40):
+            run = simulate("order-chat", seed, mistake_rate=0.0, attempt=attempt, faults={"sales": 3.0})
+            reserved = [action for action in run.actions if action.tool and action.tool.name == "reserve"]
+            assert len(reserved) <= 2
+            misread += any("61 x" in action.content for action in run.actions)
+    assert misread >= 3
 
 
 def test_another_attempt_is_the_same_task_with_other_luck() -> None:
@@ -218,78 +166,118 @@ def test_another_attempt_is_the_same_task_with_other_luck() -> None:
         assert len({run.task for run in attempts}) == 1
         assert len({tuple(action.content for action in run.actions) for run in attempts}) == 4
         assert len({run.trajectory_id for run in attempts}) == 4
+        assert attempts[0] == natural(system, 2)
 
 
-def test_an_agent_with_a_rate_of_zero_never_errs_and_one_with_a_high_rate_errs_more() -> None:
-    def mistakes(rate: float) -> int:
-        found = (simulate("order-chat", seed, faults={"billing": rate}) for seed in range(60))
-        return sum(run.actions[n].agent == "billing" for run in found for n in run.mistakes)
+def test_attempts_of_one_task_succeed_and_fail() -> None:
+    for system in ALL:
+        results = [simulate(system, 3, attempt=attempt).failed for attempt in range(16)]
+        assert 0 < sum(results) < 16
 
-    assert mistakes(0.0) == 0
-    assert mistakes(0.9) > 2 * mistakes(0.3) > 0
+
+def mistakes_of(agent: str, faults: dict[str, float], mistake_rate: float = MISTAKE_RATE) -> int:
+    """Return how many mistakes an agent makes in some runs."""
+    runs = [simulate("order-chat", seed, faults=faults, mistake_rate=mistake_rate) for seed in range(60)]
+    return sum(run.actions[n].agent == agent for run in runs for n in run.mistakes)
+
+
+def test_an_agent_with_a_rate_of_its_own_errs_by_it_and_the_others_by_the_common_one() -> None:
+    assert mistakes_of("billing", {"billing": 0.0}) == 0
+    assert mistakes_of("billing", {"billing": 0.9}) > 2 * mistakes_of("billing", {"billing": 0.3}) > 0
+    assert mistakes_of("sales", {"billing": 0.9}) == mistakes_of("sales", {})
+    assert mistakes_of("billing", {"billing": 0.3}, mistake_rate=0.0) > 0
+    assert mistakes_of("sales", {"billing": 0.3}, mistake_rate=0.0) == 0
+
+
+def test_a_run_says_what_it_follows_from() -> None:
+    run = simulate("order-chat", 7, mistake_rate=0.25, attempt=2, faults={"sales": 0.5, "billing": 1})
+    assert (run.system, run.seed, run.task.task_id) == ("order-chat", 7, "order-chat-7")
+    assert run.conditions.rate("sales") == 0.5
+    assert run.conditions.rate("triage") == 0.25
+    assert run.trajectory_id.startswith("sim-order-chat-7-")
+    swapped = simulate("order-chat", 7, mistake_rate=0.25, attempt=2, faults={"billing": 1, "sales": 0.5})
+    assert (swapped, swapped.trajectory_id) == (run, run.trajectory_id)
+
+
+def test_equal_runs_have_equal_ids_however_their_rates_are_written() -> None:
+    one, other = simulate("order-chat", 1, mistake_rate=0), simulate("order-chat", 1, mistake_rate=0.0)
+    assert (one, one.trajectory_id) == (other, other.trajectory_id)
+    one, other = (simulate("order-chat", 1, faults={"sales": rate}) for rate in (1, 1.0))
+    assert (one, one.trajectory_id) == (other, other.trajectory_id)
+
+
+def test_ids_differ_where_any_condition_does() -> None:
+    runs = [
+        simulate("order-chat", 1),
+        simulate("order-chat", 2),
+        simulate("table-desk", 1),
+        simulate("order-chat", 1, attempt=1),
+        simulate("order-chat", 1, mistake_rate=0.31),
+        simulate("order-chat", 1, faults={"sales": MISTAKE_RATE}),
+        simulate("order-chat", 1, faults={"billing": MISTAKE_RATE}),
+    ]
+    assert len({run.trajectory_id for run in runs}) == len(runs)
 
 
 def test_a_fleet_mixes_the_systems_and_a_longer_one_goes_on_where_a_shorter_one_ends() -> None:
-    longer = list(fleet(18, 4))
+    longer = list(fleet(40, 4))
     assert list(fleet(7, 4)) == longer[:7]
-    assert {run.system for run in longer} == set(ALL)
-    assert len({run.trajectory_id for run in longer}) == 18
+    counts = [sum(run.system == system for run in longer) for system in ALL]
+    assert min(counts) >= 6
+    assert len({run.trajectory_id for run in longer}) == 40
+    assert list(fleet(0, 4)) == []
+
+
+def test_fleets_of_other_seeds_have_other_tasks() -> None:
+    tasks = [{run.task.task_id for run in fleet(10, seed, systems=["table-desk"])} for seed in range(4)]
+    assert len(set.union(*tasks)) == 40
+
+
+def test_a_fleet_is_of_the_systems_and_rates_that_were_asked_for() -> None:
     assert {run.system for run in fleet(4, 4, systems=["order-chat"])} == {"order-chat"}
+    assert not any(run.mistakes for run in fleet(9, 1, mistake_rate=0.0))
+    faults = {"order-chat": {"billing": 100.0}}
+    for run in fleet(12, 1, mistake_rate=0.0, faults=faults):
+        assert bool(run.mistakes) == (run.system == "order-chat")
+        assert {run.actions[n].agent for n in run.mistakes} <= {"billing"}
 
 
-def _refused() -> Iterator[tuple[str, object]]:
-    run = simulate("table-desk", 0)
-    yield "no simulated system 'shop'", lambda: simulate("shop", 0)
-    yield "has no agent 'clerk'", lambda: simulate("table-desk", 0, faults={"clerk": 1.0})
-    yield "must not be negative", lambda: simulate("table-desk", 0, mistake_rate=-0.1)
-    yield "step 99 is not in", lambda: correct(run, 99)
-    yield "step -1 is not in", lambda: resume(run, -1, run.actions[0])
-    yield "step 1 is the turn of 'finder-1', not of 'planner'", lambda: resume(run, 1, run.actions[0])
+def test_a_fleet_is_a_mix_of_what_simulate_gives() -> None:
+    for run in fleet(9, 6):
+        assert simulate(run.system, run.seed) == run
 
 
-def test_what_cannot_be_played_is_refused_with_a_reason() -> None:
-    for reason, attempt in _refused():
-        assert callable(attempt)
-        with pytest.raises(SettingsError, match=reason):
-            attempt()
+NAN = float("nan")
+RUN = natural("table-desk", 0)
+REFUSED: dict[str, Callable[[], object]] = {
+    "no simulated system 'shop'; there are coding-pipeline, table-desk, order-chat": lambda: simulate("shop", 0),
+    "no simulated system 'Table-Desk'": lambda: agents("Table-Desk"),
+    "'table-desk' has no agent 'clerk'; its agents are planner": lambda: simulate("table-desk", 0, faults={"clerk": 1}),
+    "mistake rates -0.1 and None must not be negative": lambda: simulate("table-desk", 0, mistake_rate=-0.1),
+    "mistake rates nan and None must not be": lambda: simulate("table-desk", 0, mistake_rate=NAN),
+    "mistake rates 0.3 and {'writer': -1} must": lambda: simulate("table-desk", 0, faults={"writer": -1}),
+    "mistake rates 0.3 and {'writer': nan} must": lambda: simulate("table-desk", 0, faults={"writer": NAN}),
+    "step 99 is not in 'sim-table-desk-0-.*'; name one from 0 to": lambda: correct(RUN, 99),
+    "step -1 is not in": lambda: resume(RUN, -1, RUN.actions[0]),
+    f"step {len(RUN.actions)} is not in": lambda: perform(RUN, len(RUN.actions), RUN.actions[0].move),
+    "step 1 is the turn of 'finder-1', not of 'planner'": lambda: resume(RUN, 1, RUN.actions[0]),
+    "a fleet of no systems has no runs": lambda: list(fleet(3, 1, systems=[])),
+    "no simulated system 'desk'": lambda: list(fleet(3, 1, systems=["table-desk", "desk"])),
+    "no simulated system 'chat'": lambda: list(fleet(3, 1, faults={"chat": {"sales": 1.0}})),
+    "'order-chat' has no agent 'writer'": lambda: list(fleet(30, 1, faults={"order-chat": {"writer": 1.0}})),
+}
 
 
-def test_events_are_a_whole_trajectory_in_order(runs: list[Run]) -> None:
-    for run in runs:
-        sent = events(run, started_at=START, agent_versions={"planner": "7"}, system_version="2", tenant="acme")
-        assert [event.step_index for event in sent] == list(range(len(run.actions)))
-        assert [event.event_id for event in sent] == [f"{run.trajectory_id}-{n}" for n in range(len(sent))]
-        assert [event.parent_id for event in sent] == [None, *(event.event_id for event in sent[:-1])]
-        assert [event.final for event in sent] == [False] * (len(sent) - 1) + [True]
-        assert [event.outcome for event in sent] == [None] * (len(sent) - 1) + [run.outcome]
-        assert [event.task for event in sent] == [run.task.text] + [None] * (len(sent) - 1)
-        times = [time for event in sent for time in (event.started_at, event.ended_at)]
-        assert times == sorted(time for time in times if time is not None)
-        assert sent[0].started_at > START
-        assert {event.agent_version for event in sent if event.agent == "planner"} <= {"7"}
-        assert {(event.system, event.system_version, event.tenant) for event in sent} == {(run.system, "2", "acme")}
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_cannot_be_played_is_refused_with_a_reason(reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        REFUSED[reason]()
 
 
-def test_events_say_nothing_of_where_an_agent_went_wrong(runs: list[Run]) -> None:
-    for run in runs:
-        text = wire(run).decode().lower()
-        assert not any(word in text for word in ("mistake", "decisive", "faulty", "slip"))
-        assert all(event.attributes == {} for event in events(run, started_at=START))
-        assert wire(replace(run, mistakes=())) == wire(run)
-
-
-def test_events_can_be_read_from_the_wire(runs: list[Run]) -> None:
-    for run in runs[::6]:
-        for line in wire(run).splitlines():
-            event = StepEvent.model_validate_json(line)
-            assert event.model_dump_json().encode() == line
-            assert json.loads(line)["content"]
-
-
-def test_an_agent_reads_all_that_was_said_before_it(runs: list[Run]) -> None:
-    for run in runs[::6]:
-        spent = [event.usage for event in events(run, started_at=START) if event.usage]
-        counts = [usage.input_tokens or 0 for usage in spent]
-        assert counts == sorted(counts)
-        assert counts[-1] > counts[0] > 160
-        assert all(usage.output_tokens for usage in spent)
+@pytest.mark.parametrize("system", ALL)
+def test_a_run_cannot_be_changed_but_copied(system: str) -> None:
+    run: Run = faultless(system, 0)
+    with pytest.raises(AttributeError):
+        run.mistakes = (1,)  # type: ignore[misc]  # this is what is refused
+    assert replace(run, mistakes=(1,)) != run
+    assert hash(run.conditions) == hash(replace(run.conditions))

@@ -4,7 +4,8 @@ Rules: the three streams are derived from the turn's key alone, so neither an ea
 later draw; a slip changes the move and never the wording.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple, TypeVar
 
@@ -54,6 +55,17 @@ def spread(weight: float, wrongs: Iterable[T]) -> list[Slip[T]]:
     """Share one weight evenly among wrong moves."""
     found = list(wrongs)
     return [(weight / len(found), wrong) for wrong in found]
+
+
+def one_wrong(parts: Sequence[T], wrongs: Callable[[T], Iterable[T]]) -> list[tuple[T, ...]]:
+    """Return the parts with one of them wrong, in every way."""
+    return [(*parts[:at], wrong, *parts[at + 1 :]) for at, part in enumerate(parts) for wrong in wrongs(part)]
+
+
+def swapped(parts: Sequence[T]) -> list[tuple[T, ...]]:
+    """Return the parts with two unlike neighbours in each other's place, in every way."""
+    pairs = enumerate(pairwise(parts))
+    return [(*parts[:at], right, left, *parts[at + 2 :]) for at, (left, right) in pairs if left != right]
 
 
 class Voice:

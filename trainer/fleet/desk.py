@@ -10,11 +10,11 @@ from types import MappingProxyType
 from schemas import Outcome, Result
 
 from . import desk_moves as moves
-from .chance import Chance, Slip, spread
+from .chance import Chance, Slip, one_wrong, spread
 from .digits import misread
 from .sheet import Act, Sheet
 from .system import Move, Task
-from .tables import Calc, Calcs, Quantities, Quantity, question, wrong_factors
+from .tables import Calc, Quantity, question, wrong_factors
 
 FINDERS = {"A": "finder-1", "B": "finder-2", "C": "finder-1", "D": "finder-2"}
 
@@ -66,22 +66,10 @@ class Desk:
 def _plan(state: Sheet, chance: Chance) -> moves.Plan:
     asked = state.question
     right = moves.Plan(asked.quantities, asked.calcs)
-    other = [moves.Plan(wrong, asked.calcs) for wrong in _other_quantities(state)]
-    worked = [moves.Plan(asked.quantities, wrong) for wrong in _other_calcs(asked.calcs)]
+    quantities = one_wrong(asked.quantities, lambda one: one.slips(asked.table))
+    other = [moves.Plan(wrong, asked.calcs) for wrong in quantities]
+    worked = [moves.Plan(asked.quantities, wrong) for wrong in one_wrong(asked.calcs, Calc.slips)]
     return chance.choose(right, [*spread(1.0, other), *spread(0.3, worked)])
-
-
-def _other_quantities(state: Sheet) -> list[Quantities]:
-    asked = state.question
-    return [
-        (*asked.quantities[:place], wrong, *asked.quantities[place + 1 :])
-        for place, one in enumerate(asked.quantities)
-        for wrong in one.slips(asked.table)
-    ]
-
-
-def _other_calcs(calcs: Calcs) -> list[Calcs]:
-    return [(*calcs[:place], wrong, *calcs[place + 1 :]) for place, calc in enumerate(calcs) for wrong in calc.slips()]
 
 
 def _query(state: Sheet, chance: Chance) -> moves.Query:

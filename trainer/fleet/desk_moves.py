@@ -7,7 +7,7 @@ from schemas import StepKind, ToolUse
 from schemas.fields import Attributes
 
 from . import desk_phrases as say
-from .calculator import calculate
+from .calculator import calculate, calculated
 from .chance import Voice
 from .sheet import Act, Sheet, Todo, counting, lookups
 from .system import Said
@@ -134,7 +134,7 @@ class Compute:
 
     def applied(self, state: Sheet) -> Sheet:
         """Keep what the tool showed."""
-        computed = {**state.computed, state.slot: _calculated(self.expression)}
+        computed = {**state.computed, state.slot: calculated(self.expression)}
         return replace(state, computed=computed, todo=state.rest())
 
 
@@ -151,7 +151,7 @@ class Recount:
 
     def applied(self, state: Sheet) -> Sheet:
         """Fill the slot."""
-        values = {**state.values, state.slot: _calculated(self.expression)}
+        values = {**state.values, state.slot: calculated(self.expression)}
         return replace(state, values=values, todo=state.rest())
 
 
@@ -161,14 +161,6 @@ def _calculator(expression: str) -> ToolUse:
         return ToolUse(name="calculator", arguments=arguments, result=calculate(expression))
     except ValueError as error:
         return ToolUse(name="calculator", arguments=arguments, error=str(error))
-
-
-def _calculated(expression: str) -> int:
-    """Return what the calculator showed; where it refused, the agents go on with 0."""
-    try:
-        return calculate(expression)
-    except ValueError:
-        return 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How people and models misread a number: two digits swapped, one digit off, one lost."""
+"""How people and models misread a number: two digits swapped, or one more or less."""
 
 
 def misread(number: int) -> tuple[int, ...]:

@@ -56,8 +56,8 @@ def step_events(
             usage=usage,
             started_at=span.start,
             ended_at=span.end,
-            final=action is run.actions[-1],
-            outcome=run.outcome if action is run.actions[-1] else None,
+            final=n == len(ids) - 1,
+            outcome=run.outcome if n == len(ids) - 1 else None,
         )
         for n, (action, span, usage) in enumerate(rows)
     ]

@@ -119,20 +119,21 @@ class Order:
 
 def allocate(lines: Lines, stock: Mapping[str, int], rule: Shortage) -> Lines:
     """Fill the lines from the stock, by the customer's rule."""
-    filled = (_fill(line, stock[line.item], rule) for line in lines)
+    filled = (_fill(line, stock, rule) for line in lines)
     return tuple(line for line in filled if line.quantity > 0)
 
 
-def _fill(line: Line, there: int, rule: Shortage) -> Line:
-    if line.quantity <= there:
+def _fill(line: Line, stock: Mapping[str, int], rule: Shortage) -> Line:
+    sister, nothing = replace(line, item=SIBLINGS[line.item]), replace(line, quantity=0)
+    if line.quantity <= stock[line.item]:
         return line
     match rule:
         case Shortage.PARTIAL:
-            return replace(line, quantity=there)
+            return replace(line, quantity=stock[line.item])
         case Shortage.SUBSTITUTE:
-            return replace(line, item=SIBLINGS[line.item])
+            return sister if sister.quantity <= stock[sister.item] else nothing
         case Shortage.LEAVE_OUT:
-            return replace(line, quantity=0)
+            return nothing
 
 
 def weight(shop: Shop, lines: Lines) -> int:
@@ -171,7 +172,7 @@ def opening(seed: int) -> tuple[Shop, Request, str]:
     short = rng.choice(lines) if rng.random() < 0.65 else None
     items = {item: _item(line, item, short, rng) for line in lines for item in (line.item, SIBLINGS[line.item])}
     change = Line(rng.choice(lines).item, rng.choice((2, 5, 7, 14, 16, 23))) if rng.random() < 0.4 else None
-    shop = Shop(items, _news(lines, rng) if rng.random() < 0.5 else None)
+    shop = Shop(items, _news(lines, items, rng) if rng.random() < 0.5 else None)
     name = rng.choice(("Okoro", "Lindqvist", "Marsh", "Ferrante", "Dubois", "Haddad", "Novak", "Silva", "Tanaka"))
     tier, zone = rng.choice(tuple(TIERS)), rng.choice("ABC")
     request = Request(name, tier, zone, rng.choice(tuple(Shortage)), lines, change)
@@ -185,8 +186,9 @@ def _item(line: Line, item: str, short: Line | None, rng: Random) -> Item:
     return Item(rng.randint(4, 39) * 100, rng.choice((90, 150, 240, 380, 650, 900)), there)
 
 
-def _news(lines: Lines, rng: Random) -> Line:
-    return Line(rng.choice(lines).item, rng.choice((-2, -1, 2, 3, 6, 10)))
+def _news(lines: Lines, items: Mapping[str, Item], rng: Random) -> Line:
+    item = rng.choice(lines).item
+    return Line(item, max(-items[item].stock, rng.choice((-2, -1, 2, 3, 6, 10))))
 
 
 FRAMES = (
@@ -204,7 +206,8 @@ def told(lines: Lines) -> str:
 
 def money(cents: int) -> str:
     """Say an amount."""
-    return f"{cents // 100}.{cents % 100:02d}"
+    whole, rest = divmod(abs(cents), 100)
+    return f"{'-' if cents < 0 else ''}{whole}.{rest:02d}"
 
 
 def _text(request: Request, voice: Voice) -> str:

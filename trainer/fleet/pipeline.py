@@ -12,7 +12,7 @@ from schemas import Outcome, Result
 
 from . import pipeline_moves as moves
 from .bench import Bench, Case, Part, Phase
-from .chance import Chance, Slip, spread
+from .chance import Chance, Slip, one_wrong, spread, swapped
 from .recipe import SAMPLES, SCALES, recipe
 from .sandbox import Output
 from .stages import Stage, meaning
@@ -76,17 +76,9 @@ def _scaled(output: Output, scale: int) -> object:
 
 def _plan(state: Bench, chance: Chance) -> moves.Plan:
     right = state.recipe.stages
-    swapped = [
-        (*right[:i], right[i + 1], right[i], *right[i + 2 :]) for i in range(len(right) - 2) if right[i] != right[i + 1]
-    ]
-    slips: list[Slip[tuple[Stage, ...]]] = [*spread(1.05, _with_slips(right)), *spread(0.3, swapped)]
+    moved = [(*others, right[-1]) for others in swapped(right[:-1])]
+    slips: list[Slip[tuple[Stage, ...]]] = [*spread(1.05, one_wrong(right, Stage.slips)), *spread(0.3, moved)]
     return moves.Plan(chance.choose(right, slips))
-
-
-def _with_slips(stages: Sequence[Stage]) -> list[tuple[Stage, ...]]:
-    return [
-        (*stages[:place], wrong, *stages[place + 1 :]) for place, stage in enumerate(stages) for wrong in stage.slips()
-    ]
 
 
 def _write(state: Bench, chance: Chance) -> moves.Write:
@@ -97,14 +89,14 @@ def _write(state: Bench, chance: Chance) -> moves.Write:
 
 def _assemble(state: Bench, chance: Chance) -> moves.Assemble:
     right = tuple(range(len(state.draft)))
-    swapped = [(*right[:i], right[i + 1], right[i], *right[i + 2 :]) for i in range(len(right) - 2)]
-    return moves.Assemble(chance.choose(right, spread(0.3, swapped)))
+    moved = [(*others, right[-1]) for others in swapped(right[:-1])]
+    return moves.Assemble(chance.choose(right, spread(0.3, moved)))
 
 
 def _tests(state: Bench, chance: Chance) -> moves.WriteTests:
     chosen = sorted(chance.free.sample(range(SAMPLES), chance.free.randint(1, MOST_CASES)))
     stages = state.recipe.stages
-    readings = [_cases(state, chosen, wrong) for wrong in _with_slips(stages)]
+    readings = [_cases(state, chosen, wrong) for wrong in one_wrong(stages, Stage.slips)]
     return moves.WriteTests(chance.choose(_cases(state, chosen, stages), spread(0.6, readings)))
 
 
@@ -123,7 +115,7 @@ def _fix(state: Bench, chance: Chance) -> Move[Bench]:
     """Read the task again; what is right stays, and what was asked for wrongly is answered."""
     stages = tuple(part.stage for part in state.draft)
     coding = chance.free.randrange(6)
-    bent = [_repair(state, wrong, coding) for wrong in _with_slips(stages)]
+    bent = [_repair(state, wrong, coding) for wrong in one_wrong(stages, Stage.slips)]
     if stages != state.recipe.stages:
         right: Move[Bench] = _repair(state, state.recipe.stages, coding)
         return chance.choose(right, [*spread(0.7, bent), *spread(0.4, _back_to_plan(state, coding))])

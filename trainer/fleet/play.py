@@ -102,7 +102,7 @@ def correct(run: Run, step_index: int) -> Action:
 
 
 def faulty(run: Run, step_index: int, number: int = 0) -> Action | None:
-    """Return an action with a mistake at that step; another number gives another; None where none is possible."""
+    """Return an action with a mistake at that step, by the number one of several; None where none is possible."""
     turn = turn_at(run, step_index)
     action = _act(run.conditions, turn, fault=number)
     return None if action == _act(run.conditions, turn, rate=0.0) else action

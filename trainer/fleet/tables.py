@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
-from .calculator import calculate
+from .calculator import calculated
 from .chance import Voice, stream
 from .digits import misread
 
@@ -174,7 +174,7 @@ class Question:
         """Work every calculation out from the figures."""
         values = dict(figures)
         for slot, calc in zip(WORKED, self.calcs, strict=False):
-            values[slot] = calculate(calc.expression(values))
+            values[slot] = calculated(calc.expression(values))
         return values
 
     def answer(self) -> int:
