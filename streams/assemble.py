@@ -166,6 +166,10 @@ class Assembler:
         """Whether its late window is over: the next checkpoint drops it, and its id is another run until then."""
         return marker.closed_ms < self.clock.time_ms - self.limits.late_window_ms
 
+    def is_just_opened(self, marker: Marker) -> bool:
+        """Whether its id could still come back with the same `opened_at`, as the same run."""
+        return marker.opened_ms >= self._at.append_ms
+
     def _open(self, trajectory_id: str) -> OpenTrajectory:
         trajectory = OpenTrajectory(trajectory_id, self._at.append_ms, self.clock.watched_ms)
         self.open[trajectory_id] = trajectory

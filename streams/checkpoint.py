@@ -224,8 +224,7 @@ def _evict(assembler: Assembler) -> tuple[list[Marker], int]:
     for marker in assembler.markers.values():
         is_past = assembler.is_past(marker)
         fits = assembler.marker_bytes <= assembler.limits.max_marker_bytes
-        # one opened in this very millisecond stays: its id could come back as the same run
-        if not is_past and (fits or marker.opened_ms >= assembler.clock.time_ms):
+        if not is_past and (fits or assembler.is_just_opened(marker)):
             break
         gone.append(marker)
         early += not is_past
