@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from benchmarks import assembler, worker
+from benchmarks import assembler, sink, worker
 from schemas.errors import KafkaUnavailableError
 
 
@@ -14,10 +14,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     arguments = parser.parse_args()
     figures = {"assembler": assembler.main(arguments.rounds)}
-    try:
-        figures["worker"] = worker.main(arguments.rounds)
-    except KafkaUnavailableError as error:
-        print(f"(a) NOT MEASURED: {error}")
+    for name, measure in (("worker", worker.main), ("sink", sink.main)):
+        try:
+            figures[name] = measure(arguments.rounds)
+        except KafkaUnavailableError as error:
+            print(f"{name}: NOT MEASURED: {error}")
     if arguments.json:
         print(json.dumps(figures))
 

@@ -1,4 +1,4 @@
-"""(b) The pure assembler: the cost of an event with 1,000 and with 100,000 open trajectories.
+"""The pure assembler: the cost of an event with 1,000 and with 100,000 open trajectories.
 
 Fold, close, checkpoint and restore-ready state are all in it; validation is timed apart, on the same events.
 """
@@ -69,7 +69,7 @@ def main(rounds: int = 5) -> dict[str, float]:
     validate = median(cost.validate for cost in few)
     one, other = median(cost.assemble for cost in few), median(cost.assemble for cost in many)
     ratio = median(b.assemble / a.assemble for a, b in zip(few, many, strict=True))
-    print("(b) pure assembler, validation included, µs an event (median of", rounds, "rounds)")
+    print("pure assembler, validation included, µs an event (median of", rounds, "rounds)")
     print(f"    validation alone          {validate:6.2f}")
     print(f"    1,000 open                {one:6.2f}   {one / validate:.2f} of validation alone")
     print(f"    100,000 open              {other:6.2f}   {ratio:.2f} of 1,000 open")

@@ -1,4 +1,4 @@
-"""(c) The sink's insert over a bare clickhouse-connect insert of the same rows; and the whole sink on a real Kafka.
+"""The sink's insert over a bare clickhouse-connect insert of the same rows; and the whole sink on a real Kafka.
 
 The rows are 1 kB steps, 10,000 an insert, into the embedded store. Bare is `client.insert` of ready columns with their
 types given; ours begins with rows. The pairs run in turn, and what counts is the ratio within a pair. The whole sink
@@ -110,7 +110,7 @@ def main(rounds: int = 5) -> dict[str, float]:
         pairs = [(bare(store, columns), ours(store, rows)) for _ in range(4 * rounds + 1)][1:]
         of_bare, of_ours = (median(pair[side] for pair in pairs) for side in (0, 1))
         ratio = median(pair[1] / pair[0] for pair in pairs)
-        print(f"(c) rows/s into the embedded store, {ROWS} rows an insert (median of {len(pairs)} pairs)")
+        print(f"rows/s into the embedded store, {ROWS} rows an insert (median of {len(pairs)} pairs)")
         print(f"    bare clickhouse-connect   {of_bare:10,.0f}")
         print(f"    sink.Store.insert         {of_ours:10,.0f}   {ratio:.2f} of bare")
         with KafkaServer() as kafka:

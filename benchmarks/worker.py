@@ -1,4 +1,4 @@
-"""(a) One streams worker on real Kafka over a bare aiokafka `getmany` loop with the same validation.
+"""One streams worker on real Kafka over a bare aiokafka `getmany` loop with the same validation.
 
 Both read the same topic, one partition, 1 kB step events, 1,000 trajectories open at any time; the worker writes a
 checkpoint every 10,000 events, so at least 20 of them. Each measurement is a process of its own; the pairs run in
@@ -126,7 +126,7 @@ def main(rounds: int = 5) -> dict[str, float]:
             workers.append(measured("worker", kafka.bootstrap))
             asyncio.run(forget(kafka.bootstrap))
     ratio = median(ours / bare for ours, bare in zip(workers, bares, strict=True))
-    print(f"(a) one streams worker, {EVENTS // CHECKPOINT} checkpoints, {OPEN:,} open across each (median of {rounds})")
+    print(f"one streams worker, {EVENTS // CHECKPOINT} checkpoints, {OPEN:,} open across each (median of {rounds})")
     print(f"    bare getmany + validation {median(bares):10,.0f} events/s")
     print(f"    streams worker            {median(workers):10,.0f} events/s   {ratio:.2f} of bare")
     return {"bare": median(bares), "worker": median(workers), "ratio": ratio}
