@@ -188,7 +188,9 @@ class AssemblerMachine(RuleBasedStateMachine):
     def check_nothing_is_cut_off(self, partition: int, decided: list[tuple[Run, CloseReason]]) -> None:
         """What falls idle is not gone on with in the unread log, but after an idle gap."""
         worker = self.workers[partition]
-        idle = [run for run, reason in decided if reason is CloseReason.IDLE and run.steps(run.new)]
+        idle = [
+            run for run, reason in decided if reason is CloseReason.IDLE and (run.steps(run.new) or not run.revision)
+        ]
         for run in idle:
             for record in worker.topics.steps[worker.position :]:
                 if any(_goes_on(run, line) for line in lines_of(record.value, record.headers)):
