@@ -1,27 +1,34 @@
 """The command `agentracer`: every job of the product, for a person or, with `--json`, for a machine.
 
 Rules: results go to stdout, progress and errors to stderr; an error of ours is one sentence and an exit code, never
-a trace; what a command needs that another role has is imported when it runs.
+a trace; Ctrl-C ends with 130 and SIGTERM with 143, and nothing that was started stays; what a command needs that
+another role has is imported when it runs.
 """
 
 import asyncio
+import io
 import json
+import logging
+import os
 import random
+import signal
 import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from types import FrameType
+from typing import Annotated, Literal, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from ops import options
 from ops.letters import app as letters_app
 from ops.logs import log_to_stderr, quiet_libraries
+from ops.plain import plain
 from ops.roles import Role
+from ops.wrong_setting import WrongSetting, is_of_settings, wrong_setting
 from schemas.errors import AgentracerError, SettingsError
 
 app = typer.Typer(
@@ -35,23 +42,40 @@ topics_app = typer.Typer(no_args_is_help=True, help="The topics, as the product'
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 stdout, stderr = Console(), Console(stderr=True)
+INTERRUPTED, TERMINATED = 130, 143
+MOST_HOURS = 1_000_000.0
 
 
 def main() -> None:
     """Run one command; its errors are printed as one sentence."""
-    quiet_libraries()
+    _be_a_process()
     try:
         app()
     except AgentracerError as error:
-        stderr.print(f"agentracer: {error}", style="red", markup=False, highlight=False)
-        sys.exit(error.exit_code)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "AGENTRACER_" + "__".join(str(part) for part in first["loc"]).upper()
-        stderr.print(
-            f"agentracer: the setting {name} is {first['input']!r}: {first['msg']}; mend it", style="red", markup=False
-        )
-        sys.exit(SettingsError.exit_code)
+        _fail(str(error), error.exit_code)
+    except WrongSetting as error:
+        if not is_of_settings(error):
+            raise
+        _fail(wrong_setting(error), SettingsError.exit_code)
+
+
+def _be_a_process() -> None:
+    """Set what is set once for a process, ours and its children."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to fail
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # the folder we are called in may hold modules named like ours
+    signal.signal(signal.SIGTERM, _terminate)
+    quiet_libraries(logging.CRITICAL)  # what they would warn of ends in an error of ours
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    stderr.print(f"agentracer: {plain(message)}", style="red", markup=False, highlight=False)
+    sys.exit(exit_code)
 
 
 @app.command()
@@ -84,7 +108,10 @@ def run(
     kind: Annotated[
         Literal["jsonl", "who-and-when", "tau-bench"] | None, typer.Option(help="The form, if it can't be told.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the verdicts as JSON lines.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=options.writable, help="Write the verdicts as JSON lines."),
+    ] = None,
     store: options.Store = None,
     broker: options.Broker = None,
     clickhouse: options.Clickhouse = None,
@@ -102,18 +129,21 @@ def run(
     """Send recorded runs, process them to the end, and print their verdicts: the whole path in one call."""
     from ops.pipeline import Where
     from ops.run_path import Order, run_path
+    from ops.sending import raise_refused
 
     where = Where(broker=broker, clickhouse=clickhouse, kafka=kafka, store=store)
     order = Order(rate, concurrency, duplicate, ndjson, seed, shuffle=shuffle)
     result = run_path(path, kind, where, order, {"tracer": tracer, "rules": rules}, stderr)
     if out is not None:
-        out.write_text("".join(f"{line}\n" for line in result.verdict_lines()))
+        with options.usable(out):
+            out.write_text("".join(f"{line}\n" for line in result.verdict_lines()))
     if json_:
         print(json.dumps(asdict(result.report)))
     else:
         stdout.print(result.table())
     if result.report.lost:
         raise AgentracerError(f"{result.report.lost} events were lost; this is a defect")
+    raise_refused(result.refused)
 
 
 @app.command()
@@ -124,12 +154,14 @@ def up(
     store: options.Store = None,
     tracer: options.TracerName = "commonest_agent",
     rules: options.Rules = None,
+    broker_port: options.BrokerPort = options.BROKER_PORT,
+    store_port: options.StorePort = options.STORE_PORT,
 ) -> None:
     """Start every role and keep them running until Ctrl-C; then `send`, `verdicts` and `show` from elsewhere."""
     from ops.pipeline import Where
     from ops.up import keep_up
 
-    where = Where(broker, clickhouse, kafka, store, options.BROKER_PORT, options.STORE_PORT)
+    where = Where(broker, clickhouse, kafka, store, broker_port, store_port)
     keep_up(where, {"tracer": tracer, "rules": rules}, stderr)
 
 
@@ -172,7 +204,7 @@ def send(
     """Publish recorded runs as step events."""
     from ops.recorded.load import Recording
     from ops.send import Ledger, plan
-    from ops.sending import send_showing
+    from ops.sending import raise_refused, send_showing
 
     events = plan(
         Recording(kind, path),
@@ -182,18 +214,23 @@ def send(
         loop=loop,
         rng=random.Random(seed),  # noqa: S311 - an order, no secret
     )
-    ledger = send_showing(broker, events, Ledger(keep_ids=not loop), rate, ndjson, stderr)
-    summary = {"acknowledged": ledger.acknowledged, "steps": len(ledger.steps), "refused": len(ledger.refused)}
+    ledger = Ledger(keep_ids=not loop)
+    is_whole = send_showing(broker, events, ledger, rate, ndjson, stderr)
+    summary = {"acknowledged": ledger.acknowledged, "refused": len(ledger.refused)}
+    if not loop:
+        summary["steps"] = len(ledger.steps)
     print(json.dumps(summary)) if json_ else stdout.print(f"{ledger.acknowledged:,} events acknowledged")
-    if ledger.refused:
-        first = ledger.refused[0]
-        raise AgentracerError(f"{len(ledger.refused)} events were refused, {first.event_id!r} first: {first.reason}")
+    raise_refused(ledger.refused)
+    if not is_whole and not loop:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
 def verdicts(
     clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
-    since: Annotated[float | None, typer.Option(metavar="HOURS", help="Only of the last hours.")] = None,
+    since: Annotated[
+        float | None, typer.Option(metavar="HOURS", min=0, max=MOST_HOURS, help="Only of the last hours.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="Only of this system.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only those that blame this agent.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
@@ -216,13 +253,18 @@ def show_run(
     trajectory_id: Annotated[str, typer.Argument(help="The trajectory's id, as `verdicts` lists it.")],
     clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
     whole: Annotated[bool, typer.Option(help="Do not shorten the steps' content.")] = False,
+    opened_at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Of several runs of this id the one opened then; else the last one."),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
     """Show one run: its steps, the decisive one marked, and its verdict."""
     from ops import query, show
 
+    opened = None if opened_at is None else _time(opened_at)
     with query.connect(clickhouse, within_s=3.0) as client:
-        found = query.trajectory(client, trajectory_id)
+        found = query.trajectory(client, trajectory_id, opened)
     if found is None:
         raise AgentracerError(
             f"the store has no trajectory {trajectory_id!r}; `agentracer verdicts` lists what there is"
@@ -233,6 +275,14 @@ def show_run(
         print(json.dumps(found.trajectory._asdict() | {"steps": steps, "verdict": verdict}, default=str))
     else:
         stdout.print(show.run_view(found, whole=whole))
+
+
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no time; give one as `verdicts --json` prints it") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @topics_app.command("apply")
@@ -250,8 +300,9 @@ def apply_topics(
         print(json.dumps([change._asdict() for change in changes]))
         return
     for change in changes:
-        stdout.print(f"{change.kind:8} {change.topic}  {change.detail}", highlight=False)
-    stdout.print(f"{len(changes)} changes")
+        stdout.print(f"{change.kind:8} {change.topic}  {change.detail}", markup=False, highlight=False)
+    if not changes:
+        stdout.print("nothing to do")
 
 
 @app.command()

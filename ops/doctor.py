@@ -5,14 +5,15 @@ what to do; nothing is changed.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterator
+from typing import NamedTuple, TypeVar
 
-from pydantic import ValidationError
 from rich.table import Table
 
 from ops import query
 from ops.client import check_topics
+from ops.plain import address, cell
+from ops.wrong_setting import WrongSetting, wrong_setting
 from schemas.errors import AgentracerError
 from streams.migrate import check_migrated
 from streams.route import load_rules
@@ -21,6 +22,7 @@ from streams.sink_settings import SinkSettings, database_of
 from tracer.rules import by_name
 from tracer.settings import TracerSettings
 
+T = TypeVar("T")
 CLOCK_S = 5.0
 """A clock that differs by more spoils queue times and the check of timestamps."""
 
@@ -39,22 +41,29 @@ def examine(broker: str, clickhouse: str, now: Callable[[], float]) -> list[Find
 
 
 def _settings() -> Iterator[Finding]:
-    for kind in (StreamsSettings, TracerSettings, SinkSettings):
-        try:
-            kind()
-            yield Finding(kind.__name__, is_well=True, message="valid")
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = "AGENTRACER_" + "__".join(map(str, first["loc"])).upper()
-            yield Finding(kind.__name__, is_well=False, message=f"{name}: {first['msg']}; mend it or unset it")
-    yield _tried("routing rules", lambda: load_rules(StreamsSettings().routing_rules))
-    yield _tried("tracer", lambda: by_name(TracerSettings().tracer))
+    streams = yield from _read("StreamsSettings", StreamsSettings)
+    tracer = yield from _read("TracerSettings", TracerSettings)
+    yield from _read("SinkSettings", SinkSettings)
+    if streams is not None:
+        yield _tried("routing rules", lambda: load_rules(streams.routing_rules))
+    if tracer is not None:
+        yield _tried("tracer", lambda: by_name(tracer.tracer))
+
+
+def _read(what: str, kind: Callable[[], T]) -> Generator[Finding, None, T | None]:
+    try:
+        read = kind()
+    except WrongSetting as error:
+        yield Finding(what, is_well=False, message=wrong_setting(error))
+        return None
+    yield Finding(what, is_well=True, message="valid")
+    return read
 
 
 def _tried(what: str, attempt: Callable[[], object]) -> Finding:
     try:
         attempt()
-    except (AgentracerError, ValidationError) as error:
+    except AgentracerError as error:
         return Finding(what, is_well=False, message=str(error))
     return Finding(what, is_well=True, message="valid")
 
@@ -78,7 +87,7 @@ def _store(clickhouse: str, now: Callable[[], float]) -> Iterator[Finding]:
             client.database = None  # it may not be there yet
             asked = now()
             store_time = float(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0]) / 1000
-            yield Finding("store", is_well=True, message=f"answers at {clickhouse.rsplit('@', maxsplit=1)[-1]}")
+            yield Finding("store", is_well=True, message=f"answers at {address(clickhouse)}")
             yield _clock("the store's clock", store_time - (asked + now()) / 2)
             yield _tried("tables", lambda: check_migrated(client, database_of(clickhouse)))
     except AgentracerError as error:
@@ -96,5 +105,6 @@ def report_table(findings: list[Finding]) -> Table:
     """Return the findings as a table."""
     table = Table(show_header=False, box=None)
     for finding in findings:
-        table.add_row("[green]well[/green]" if finding.is_well else "[red]WRONG[/red]", finding.what, finding.message)
+        verdict = "[green]well[/green]" if finding.is_well else "[red]WRONG[/red]"
+        table.add_row(verdict, cell(finding.what), cell(finding.message))
     return table

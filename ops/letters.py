@@ -7,6 +7,7 @@ second one needs `--again`.
 import asyncio
 import base64
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,15 @@ import typer
 from rich.console import Console
 
 from ops import options
+from ops.plain import cell
 from schemas import DeadLetter, DeadLetterReason, PipelineEvent, PipelineEventKind
 from schemas.errors import AgentracerError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="What could not be accepted, with its bytes, reason and address.")
 stdout = Console()
 Address = Annotated[str, typer.Argument(help="topic/partition/offset/line, as `list` prints it.")]
+CHARACTERS_SHOWN = 4000
+_ADDRESS = re.compile(r"(.+)/([0-9]{1,9})/(-?[0-9]{1,18})/([0-9]{1,9})")
 
 
 @app.command("list")
@@ -52,17 +56,20 @@ def show_letter(
     """Show one dead letter with its bytes."""
     from ops import query
 
+    parts = _parts(address)
     with query.connect(clickhouse, within_s=3.0) as client:
-        letter = _found(query.dead_letter(client, *_parts(address)), address)
+        letter = _found(query.dead_letter(client, *parts), address)
     if raw is not None:
-        raw.write_bytes(letter.value or b"")
+        with options.usable(raw):
+            raw.write_bytes(letter.value or b"")
     if json_:
         print(letter.model_dump_json())
         return
-    stdout.print(f"{letter.address}: {letter.reason} at {letter.at.isoformat()} ({letter.stage})", highlight=False)
-    stdout.print(letter.message, markup=False, highlight=False)
     text = (letter.value or b"").decode("utf-8", "backslashreplace")
-    stdout.print(text[:4000] + (" …" if len(text) > 4000 else ""), markup=False, highlight=False)
+    more = " …" if len(text) > CHARACTERS_SHOWN else ""
+    stdout.print(cell(f"{letter.address}: {letter.reason} at {letter.at.isoformat()} ({letter.stage})"))
+    stdout.print(cell(letter.message))
+    stdout.print(cell(text[:CHARACTERS_SHOWN] + more))
 
 
 @app.command("redrive")
@@ -79,15 +86,17 @@ def redrive(
     from ops import client as kafka
     from ops import query
 
+    parts = _parts(address)
     with query.connect(clickhouse, within_s=3.0) as client:
-        letter = _found(query.dead_letter(client, *_parts(address)), address)
+        letter = _found(query.dead_letter(client, *parts), address)
         if not again and query.was_redriven(client, letter.address):
             raise AgentracerError(f"{address!r} was sent back before; give --again to send it once more")
     if mended is not None:
-        letter = letter.model_copy(update={"value": mended.read_bytes()})
+        with options.usable(mended):
+            letter = letter.model_copy(update={"value": mended.read_bytes()})
     asyncio.run(kafka.resend(broker, letter))
     asyncio.run(kafka.report(broker, _redriven(letter)))
-    stdout.print(f"sent {letter.address} back to {letter.topic}", highlight=False)
+    stdout.print(cell(f"sent {letter.address} back to {letter.topic}"))
 
 
 def _redriven(letter: DeadLetter) -> PipelineEvent:
@@ -103,13 +112,10 @@ def _redriven(letter: DeadLetter) -> PipelineEvent:
 
 
 def _parts(address: str) -> tuple[str, int, int, int]:
-    try:
-        topic, partition, offset, *line = address.split("/")
-        return topic, int(partition), int(offset), int(line[0]) if line else 0
-    except ValueError:
-        raise SettingsError(
-            f"{address!r} is no address; give topic/partition/offset/line as `list` prints it"
-        ) from None
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise SettingsError(f"{address!r} is no address; give topic/partition/offset/line as `list` prints it")
+    return found[1], int(found[2]), int(found[3]), int(found[4])
 
 
 def _found(letter: DeadLetter | None, address: str) -> DeadLetter:

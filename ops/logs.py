@@ -1,14 +1,15 @@
 """The log of a worker: one JSON object a line on standard error, with ids and numbers and never content.
 
 Rules: what a log call names in `extra` becomes a field; the libraries below us are heard from warnings up, since
-they tell content at debug.
+they tell content at debug, and the store's driver not at all, since it tells the whole URL, password included.
 """
 
 import json
 import logging
 from datetime import UTC, datetime
 
-QUIET = ("aiokafka", "faust", "mode", "clickhouse_connect", "asyncio", "streams.app", "streams.delivery")
+QUIET = ("aiokafka", "faust", "mode", "asyncio", "streams.app", "streams.delivery")
+SILENT = ("clickhouse_connect", "urllib3.connectionpool")
 _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -41,3 +42,5 @@ def quiet_libraries(level: int = logging.WARNING) -> None:
     """Let the libraries speak from `level` up only."""
     for name in QUIET:
         logging.getLogger(name).setLevel(level)
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,18 +1,72 @@
-"""The options that several commands share, each written once."""
+"""The options that several commands share, each written once; an address that can't be one is refused at once."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
+from schemas.errors import SettingsError
+
+_PORTS = range(1, 65536)
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,/@\[\]]+)(?::([0-9]{1,5}))?")
+
+
+def _hosts(text: str | None) -> str | None:
+    """Refuse what is no broker's address; a client of Kafka would look for it for ten seconds, or raise."""
+    for one in [] if text is None else text.split(","):
+        found = _HOST.fullmatch(one.strip())
+        if found is None or int(found[1] or 1) not in _PORTS:
+            raise SettingsError(f"{text!r} is no broker's address; give HOST:PORT, several with commas between")
+    return text
+
+
+def _url(text: str | None) -> str | None:
+    """Refuse what is no URL of ClickHouse; its driver would take the local one for much of it."""
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        shown = text.rpartition("@")[2]  # what stands before it may be a password
+        raise SettingsError(f"{shown!r} is no URL of ClickHouse; give http://user:password@host:8123/database")
+    return text
+
+
+@contextmanager
+def usable(path: Path) -> Iterator[None]:
+    """Say in our words that a file which was named can't be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{str(path)!r} can't be used: {error.strerror or error}; name another file") from error
+
+
+def writable(path: Path | None) -> Path | None:
+    """Refuse at once a file that could not be written after all the work."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise SettingsError(f"{str(path)!r} can't be written: it is a folder, or its folder is not there; name another")
+    return path
+
+
 Broker = Annotated[
-    str | None, typer.Option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of the embedded broker.")
+    str | None,
+    typer.Option(
+        "--broker", metavar="HOST:PORT", callback=_hosts, help="Use this Kafka instead of the embedded broker."
+    ),
 ]
 Clickhouse = Annotated[
     str | None,
     typer.Option(
         "--clickhouse",
         metavar="URL",
+        callback=_url,
         help="Use this ClickHouse (http://user:password@host:8123/database) instead of the embedded store.",
     ),
 ]
@@ -39,15 +93,25 @@ Seed = Annotated[int, typer.Option(help="Fixes every draw: the order, the duplic
 At = Annotated[
     str,
     typer.Option(
-        "--clickhouse", envvar="AGENTRACER_CLICKHOUSE_URL", metavar="URL", help="The store; `up` serves this default."
+        "--clickhouse",
+        envvar="AGENTRACER_CLICKHOUSE_URL",
+        metavar="URL",
+        callback=_url,
+        help="The store; `up` serves this default.",
     ),
 ]
 To = Annotated[
     str,
     typer.Option(
-        "--broker", envvar="AGENTRACER_BOOTSTRAP", metavar="HOST:PORT", help="The broker; `up` serves this default."
+        "--broker",
+        envvar="AGENTRACER_BOOTSTRAP",
+        metavar="HOST:PORT",
+        callback=_hosts,
+        help="The broker; `up` serves this default.",
     ),
 ]
+BrokerPort = Annotated[int, typer.Option(min=1, max=65535, help="Where the broker that is started here listens.")]
+StorePort = Annotated[int, typer.Option(min=1, max=65535, help="Where the store that is started here listens.")]
 BROKER_PORT, STORE_PORT = 9092, 8123
 DEFAULT_BROKER = f"127.0.0.1:{BROKER_PORT}"
 DEFAULT_CLICKHOUSE = f"http://127.0.0.1:{STORE_PORT}/agentracer"

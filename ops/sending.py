@@ -1,21 +1,22 @@
 """Publishing with a progress display, for `agentracer send`."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops.client import publish
-from ops.send import Ledger, Outgoing
+from ops.send import Ledger, Outgoing, Refusal
+from schemas.errors import AgentracerError
 
 
 def send_showing(
     broker: str, events: Iterable[Outgoing], ledger: Ledger, rate: float | None, ndjson: int, console: Console
-) -> Ledger:
-    """Publish, showing how many events were acknowledged; Ctrl-C ends a loop."""
+) -> bool:
+    """Publish, showing how many events were acknowledged; False when Ctrl-C ended it."""
     columns = (SpinnerColumn(), TextColumn("sending"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as display:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
         task = display.add_task("sending", total=None)
         try:
             asyncio.run(
@@ -31,4 +32,12 @@ def send_showing(
             )
         except KeyboardInterrupt:
             console.print("interrupted")
-    return ledger
+            return False
+    return True
+
+
+def raise_refused(refused: Sequence[Refusal]) -> None:
+    """Raise when there are events that the broker would not take: nobody else has them."""
+    if refused:
+        first = refused[0]
+        raise AgentracerError(f"{len(refused)} events were refused, {first.event_id!r} first: {first.reason}")

@@ -1,19 +1,25 @@
-"""What the command line shows a person: tables of verdicts, one trajectory with its decisive step marked."""
+"""What the command line shows a person: tables of verdicts, one trajectory with its decisive step marked.
+
+Rules: what a fleet sent is shown as plain text; a step's content stays indented wherever it is folded, so that it can't
+pass for another step.
+"""
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ops.plain import cell, plain
 from ops.query import DeadLetterLine, Run, StepLine, VerdictLine
 from ops.run import Report
 
 CONTENT_CHARACTERS = 400
+_INDENT = (0, 0, 0, 8)
 
 
 def verdict_table(lines: Iterable[VerdictLine]) -> Table:
@@ -24,13 +30,13 @@ def verdict_table(lines: Iterable[VerdictLine]) -> Table:
     for one in lines:
         table.add_row(
             f"{one.decided_at:%m-%d %H:%M:%S}",
-            escape(one.trajectory_id),
-            escape(one.system),
+            cell(one.trajectory_id),
+            cell(one.system),
             one.status,
-            escape(one.agent or "-"),
+            cell(one.agent or "-"),
             "-" if one.step_index is None else str(one.step_index),
             "-" if one.confidence is None else f"{one.confidence:.2f}",
-            escape(one.reason or ""),
+            cell(one.reason),
         )
     return table
 
@@ -49,19 +55,20 @@ def _head(run: Run) -> Panel:
         *([f"task: {of.task}"] if of.task else []),
         *([f"{of.gap_count} steps never came"] if of.gap_count else []),
     ]
-    return Panel(Text("\n".join(lines)), title=Text(of.trajectory_id), title_align="left")
+    return Panel(cell("\n".join(lines)), title=cell(of.trajectory_id), title_align="left")
 
 
 def _step(step: StepLine, verdict: VerdictLine | None, *, whole: bool) -> RenderableType:
     is_decisive = verdict is not None and verdict.event_id == step.event_id
     mark, style = ("▶", "bold red") if is_decisive else (" ", "")
-    text = Text(f"{mark} {step.position:>4}  {step.agent} [{step.kind}]", style=style or "bold")
+    title = plain(f"{mark} {step.position:>4}  {step.agent} [{step.kind}]")
+    head = Text(title, style=style or "bold", no_wrap=True, overflow="ellipsis")
     body = "\n".join(part for part in (step.content, _tool(step)) if part)
     if not whole and len(body) > CONTENT_CHARACTERS:
         body = f"{body[:CONTENT_CHARACTERS]} … ({len(body) - CONTENT_CHARACTERS} more characters; --whole shows them)"
     if step.error_type:
         body = f"{body}\nerror: {step.error_type}"
-    return Group(text, Text("\n".join(f"        {line}" for line in body.splitlines()), style=style))
+    return Group(head, Padding(Text(plain(body), style=style), _INDENT))
 
 
 def _tool(step: StepLine) -> str:
@@ -78,7 +85,7 @@ def _verdict(verdict: VerdictLine | None) -> Panel:
         return Panel("no verdict for this revision", title="verdict", title_align="left")
     named = "nobody" if verdict.agent is None else f"{verdict.agent} at step {verdict.step_index}"
     lines = [f"{verdict.status}: {named}", verdict.reason or "", f"by {verdict.tracer} {verdict.tracer_version}"]
-    return Panel(Text("\n".join(line for line in lines if line)), title="verdict", title_align="left")
+    return Panel(cell("\n".join(line for line in lines if line)), title="verdict", title_align="left")
 
 
 def as_json(line: VerdictLine) -> str:
@@ -100,5 +107,5 @@ def dead_letter_table(lines: Iterable[DeadLetterLine]) -> Table:
     for name in ("address", "at", "reason", "bytes", "message"):
         table.add_column(name, overflow="fold", justify="right" if name == "bytes" else "left")
     for one in lines:
-        table.add_row(one.address, f"{one.at:%m-%d %H:%M:%S}", one.reason, str(one.length), escape(one.message))
+        table.add_row(cell(one.address), f"{one.at:%m-%d %H:%M:%S}", one.reason, str(one.length), cell(one.message))
     return table

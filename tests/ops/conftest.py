@@ -10,6 +10,7 @@ from clickhouse_connect.driver.client import Client
 from ops.embedded.broker import EmbeddedBroker
 from ops.kafka.server import KafkaServer, jars
 from schemas.errors import KafkaUnavailableError
+from tests.ops.processes import Up, start_up
 
 
 @pytest.fixture
@@ -38,3 +39,11 @@ def own_kafka() -> Iterator[KafkaServer]:
         pytest.skip(f"NOT TESTED HERE: {error}")
     with KafkaServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One `agentracer up` for all tests that only send to it and look."""
+    started = start_up(tmp_path_factory.mktemp("up"))
+    with started.running:
+        yield started

@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from itertools import pairwise
 
 import pytest
 
 from schemas import Result
 from schemas.errors import SettingsError
-from tests.trainer.turns import faultless, natural, wire
-from trainer.simulator import ALL, MISTAKE_RATE, Run, agents, correct, fleet, perform, resume, simulate
+from tests.trainer.turns import natural, said, wire
+from trainer.fleet import play
+from trainer.simulator import ALL, MISTAKE_RATE, agents, correct, fleet, perform, resume, simulate
 
 LENGTHS = {"coding-pipeline": (11, 24), "table-desk": (10, 25), "order-chat": (9, 25)}
 """The steps of a run, the faultless ones at least and the worst ones at most."""
@@ -274,10 +275,34 @@ def test_what_cannot_be_played_is_refused_with_a_reason(reason: str) -> None:
         REFUSED[reason]()
 
 
+def made_of(value: object) -> Iterator[object]:
+    """Return a value and all dataclasses that it is made of."""
+    if is_dataclass(value) and not isinstance(value, type):
+        yield value
+        for field in fields(value):
+            yield from made_of(getattr(value, field.name))
+    elif isinstance(value, tuple):
+        for one in value:
+            yield from made_of(one)
+
+
 @pytest.mark.parametrize("system", ALL)
-def test_a_run_cannot_be_changed_but_copied(system: str) -> None:
-    run: Run = faultless(system, 0)
-    with pytest.raises(AttributeError):
-        run.mistakes = (1,)  # type: ignore[misc]  # this is what is refused
-    assert replace(run, mistakes=(1,)) != run
-    assert hash(run.conditions) == hash(replace(run.conditions))
+def test_a_run_and_the_states_between_its_steps_cannot_be_changed(system: str) -> None:
+    run = natural(system, 0)
+    states = tuple(turn.state for turn in play.turns(run))
+    kinds = {type(value) for value in made_of((run, *states))}
+    assert len(kinds) >= 12
+    assert all(kind.__dataclass_params__.frozen for kind in kinds)  # type: ignore[attr-defined]  # a dataclass has them
+
+
+def test_playing_on_leaves_every_earlier_state_as_it_was() -> None:
+    for system in ALL:
+        for seed in range(6):
+            run = natural(system, seed)
+            before = [repr(turn.state) for turn in play.turns(run)]
+            for turn, action in zip(play.turns(run), run.actions, strict=True):
+                told = repr(turn.state)
+                said(turn.state, action.move)
+                action.move.applied(turn.state)
+                assert repr(turn.state) == told
+            assert [repr(turn.state) for turn in play.turns(run)] == before
