@@ -12,6 +12,7 @@ from datetime import datetime
 
 from .fields import Contract, Id, Index, UtcTime
 from .kinds import DeadLetterReason
+from .topics import MB
 
 Headers = list[tuple[str, bytes]]
 
@@ -22,6 +23,8 @@ EXCEPTION = PREFIX + "exception.class.name"
 LINE, AT, CONTENT_TYPE = "agentracer.line", "agentracer.at", "content-type"
 REDRIVEN = "agentracer.redriven"
 MESSAGE_CHARACTERS = 500
+LETTER_BYTES = 31 * MB
+"""Key and value of a dead letter; the topic takes 32 MB, headers included."""
 
 
 class DeadLetter(Contract):

@@ -134,7 +134,7 @@ class DeadLetterReason(StrEnum):
     TIMESTAMP = "timestamp"
     """A time before 2000 or more than a day ahead of the broker."""
     TOO_LARGE = "too_large"
-    """One event larger than a whole trajectory may be."""
+    """One event larger than a whole trajectory may be, or a compressed batch that holds more than is opened."""
     CONFLICT = "conflict"
     """The same event id with other content; the first stands."""
     OVER_LIMIT = "over_limit"

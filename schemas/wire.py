@@ -2,12 +2,15 @@
 
 Rules: one record is one event, or many as NDJSON when its header says `application/x-ndjson`; every line is
 judged alone and keeps its bytes; nothing here raises on any bytes; a key that stands twice in one object is
-refused, since readers would disagree on which of the two counts.
+refused, since readers would disagree on which of the two counts. What bytes can cost has a bound: a line larger than
+any trajectory is not read, one with thousands of keys is looked at before it is validated, and a record of many lines
+is read as it is asked for; after `REFUSED_LINES` bad ones its rest is kept as one.
 """
 
+import io
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -15,10 +18,21 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from .fields import SCHEMA_VERSION
 from .kinds import DeadLetterReason
 from .step import Event, OutcomeEvent, StepEvent
+from .topics import MB
 
 NDJSON = b"application/x-ndjson"
 DEPTH = 128
 """Free-form JSON nests at most so deep: inside a trajectory, and read with 200 levels, it still has room."""
+EVENT_BYTES = 20 * MB
+"""One event larger than this is not read: no trajectory may be set to hold it."""
+REFUSED_LINES = 1_000
+"""Bad lines of one record that are told one by one."""
+_SMALL_BYTES = 4_096
+_MANY_KEYS = 10_000
+"""An event with more is looked at first: validation keeps an error, 2 kB, for every key that it does not know."""
+_OWN_KEYS = 100
+"""More keys than any object of the contract has."""
+_OBJECTS = ("tool", "usage", "outcome")
 _STEP = TypeAdapter(StepEvent)
 _OUTCOME = TypeAdapter(OutcomeEvent)
 _BLANKS = b" \t\r\n"
@@ -52,16 +66,35 @@ def is_ndjson(headers: Iterable[tuple[str, bytes | None]]) -> bool:
 
 def read_record(value: bytes | None, *, ndjson: bool = False) -> list[Line | BadLine]:
     """Read every event of a record's value, in order."""
+    return list(read_lines(value, ndjson=ndjson))
+
+
+def read_lines(value: bytes | None, *, ndjson: bool = False) -> Iterable[Line | BadLine]:
+    """Read a record's value, of many lines one at a time."""
     if not value or not value.strip(_BLANKS):
         return [BadLine(0, value, DeadLetterReason.EMPTY, "the record has no value")]
-    if not ndjson:
-        return [read_line(value)]
-    lines = (line.strip(b"\r") for line in value.split(b"\n"))
-    return [read_line(line, number) for number, line in enumerate(lines) if line.strip(_BLANKS)]
+    return _lines(value) if ndjson else [read_line(value)]
+
+
+def _lines(value: bytes) -> Iterator[Line | BadLine]:
+    refused = at = 0
+    for number, ended in enumerate(io.BytesIO(value)):
+        line, start, at = ended.strip(b"\r\n"), at, at + len(ended)
+        if not line.strip(_BLANKS):
+            continue
+        read = read_line(line, number)
+        refused += isinstance(read, BadLine)
+        if isinstance(read, BadLine) and refused > REFUSED_LINES:
+            message = f"after {REFUSED_LINES} bad lines the record's rest, {len(value) - start} bytes, is kept as one"
+            yield BadLine(number, value[start:], read.reason, f"{message}; its first: {read.message}")
+            return
+        yield read
 
 
 def read_line(raw: bytes, number: int = 0) -> Line | BadLine:
     """Read one event."""
+    if len(raw) > _SMALL_BYTES and (refused := _too_much(raw)) is not None:
+        return BadLine(number, raw, *refused)
     event: Event
     try:
         event = _STEP.validate_json(raw)
@@ -78,14 +111,31 @@ def read_line(raw: bytes, number: int = 0) -> Line | BadLine:
     return Line(number, raw, event)
 
 
+def _too_much(raw: bytes) -> tuple[DeadLetterReason, str] | None:
+    """Refuse what validation would need too much memory for; None leaves the judgement to it."""
+    if len(raw) > EVENT_BYTES:
+        return DeadLetterReason.TOO_LARGE, f"{len(raw)} bytes are more than any trajectory may have"
+    if raw.count(b":") <= _MANY_KEYS:
+        return None
+    try:
+        parsed = json.loads(raw, object_pairs_hook=_refuse_repeats)
+    except (ValueError, RecursionError):
+        return None
+    except _RefusedError as error:
+        return error.reason, str(error)
+    objects = [parsed, *map(parsed.get, _OBJECTS)] if isinstance(parsed, dict) else []
+    keys = max((len(one) for one in objects if isinstance(one, dict)), default=0)
+    return (DeadLetterReason.INVALID, f"{keys} keys in one object: no event has them") if keys > _OWN_KEYS else None
+
+
 def _explain(raw: bytes, number: int, as_step: ValidationError, as_outcome: ValidationError) -> BadLine:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return BadLine(number, raw, DeadLetterReason.NOT_UTF8, f"not UTF-8 at byte {error.start}")
-    if any(error["type"] == "json_invalid" for error in as_step.errors()):
-        return BadLine(number, raw, DeadLetterReason.NOT_JSON, as_step.errors()[0]["msg"])
-    parsed = _loads(raw)
+    if as_step.error_count() == 1 and (first := as_step.errors()[0])["type"] == "json_invalid":
+        return BadLine(number, raw, DeadLetterReason.NOT_JSON, first["msg"])
+    parsed = _loads(raw) if raw.lstrip(_BLANKS).startswith(b"{") else None
     errors = as_outcome if isinstance(parsed, dict) and parsed.get("kind") == "outcome" else as_step
     version = parsed.get("schema_version", SCHEMA_VERSION) if isinstance(parsed, dict) else SCHEMA_VERSION
     if type(version) is int and version != SCHEMA_VERSION:

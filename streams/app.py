@@ -13,6 +13,8 @@ from tempfile import gettempdir
 import faust
 
 from schemas import TopicName
+from schemas.health import Health
+from schemas.metrics import UNMETERED, Metrics
 
 from .delivery import CODEC, BatchConsumer, BatchTransport
 from .partitions import Partitions
@@ -35,11 +37,19 @@ class StreamsApp(faust.App):
         return dict(await self.partitions.take_over(partitions, epoch))
 
 
-def build_app(settings: StreamsSettings, partitions: int, *, on_fatal: Callable[[BaseException], None]) -> StreamsApp:
+def build_app(
+    settings: StreamsSettings,
+    partitions: int,
+    *,
+    on_fatal: Callable[[BaseException], None],
+    metrics: Metrics = UNMETERED,
+    health: Health | None = None,
+) -> StreamsApp:
     """Return the app; it starts nothing until its own `start()`."""
     app = StreamsApp(settings.streams_group, **_faust_settings(settings))
     app.fetch_wait_ms = settings.fetch_wait_ms
-    app.partitions = Partitions(settings, load_rules(settings.routing_rules), partitions, on_fatal=on_fatal)
+    rules = load_rules(settings.routing_rules)
+    app.partitions = Partitions(settings, rules, partitions, on_fatal=on_fatal, metrics=metrics, health=health)
     app.transport = BatchTransport(app.conf.broker_consumer, app)
     topic = app.topic(StreamsApp.source_topic, value_serializer=CODEC, value_type=None, key_type=bytes)
 
@@ -85,7 +95,7 @@ def _faust_settings(settings: StreamsSettings) -> dict[str, object]:
         "topic_allow_declare": False,
         "consumer_auto_offset_reset": "earliest",
         "consumer_group_instance_id": settings.instance_id,
-        "consumer_max_fetch_size": 33_000_000,
+        "consumer_max_fetch_size": 4_000_000,
         "broker_session_timeout": session_s,
         "broker_heartbeat_interval": session_s / 4,
         "broker_max_poll_records": 4_000,

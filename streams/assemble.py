@@ -11,23 +11,29 @@ forwarded once; nothing is dropped in silence.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, OutcomeEvent, PipelineEvent, TopicName
+from schemas.dead_letter import LETTER_BYTES
 from schemas.fields import EARLIEST
 from schemas.topics import MB
-from schemas.wire import BadLine, Line, is_ndjson, read_line, read_record
+from schemas.wire import BadLine, Line, is_ndjson, read_line, read_lines
 
 from .clock import PartitionClock
 from .held import OpenTrajectory, standing
 from .home import home_partition
 from .limits import Limits
 from .marker import Marker, checksum
+from .relay import FORWARDED, Relays, Told, told
 from .route import Spent
 
-FORWARDED = "agentracer.forwarded"
+UNOPENED = (("agentracer.unopened", b""),)
+"""This very object as the headers of a record: it stands for a compressed batch that holds too much to be opened."""
+UNREADABLE = (("agentracer.unreadable", b""),)
+"""The same for records that no client can read, a header's name that is not UTF-8 for one."""
 _AHEAD = timedelta(days=1)
 _STAGE = "assemble"
 _OUTCOMES_OVER_LIMIT = 1_000
@@ -70,6 +76,7 @@ class Assembler:
         self.partition = partition
         self.partitions = partitions
         self.limits = limits
+        self._max_steps, self._max_bytes = limits.max_steps, limits.max_bytes
         self.clock = PartitionClock(limits.max_gap_ms)
         self.next_offset: int | None = None
         self.open: dict[str, OpenTrajectory] = {}
@@ -86,6 +93,13 @@ class Assembler:
         self.open_bytes = 0
         self.marker_bytes = 0
         self.spent: Spent = {}
+        self.relays: Relays = {}
+        """The homes that this partition forwards to."""
+        self.elsewhere: dict[int, int] = {}
+        """The time of the partitions that forward to this one, as they told it last."""
+        self._told: Told | None = None
+        self._now_ms = 0
+        """Watched time of the record that is being folded."""
         self._at: SourceRecord = SourceRecord(-1, 0, None, None)
         self._line = 0
         self._newest = EARLIEST
@@ -97,9 +111,9 @@ class Assembler:
         if record.append_ms != self._at.append_ms:
             self._newest = datetime.fromtimestamp(record.append_ms / 1000, UTC) + _AHEAD
             self.clock.appended(record.append_ms)
-        self._at = record
-        ndjson = bool(record.headers) and is_ndjson(record.headers)
-        for line in read_record(record.value, ndjson=ndjson):
+        self._at, self._now_ms = record, self.clock.watched_ms
+        self._told = self._time_told(record.headers) if record.headers else None
+        for line in _lines(record) if self._told is None or record.value else ():
             self._line = line.number
             if isinstance(line, BadLine):
                 self.refuse(line.reason, line.message, line.raw)
@@ -107,6 +121,14 @@ class Assembler:
                 self._take(line)
         self.next_offset = record.offset + 1
         self.pending.size += len(record.value or b"")
+
+    def _time_told(self, headers: tuple[tuple[str, bytes], ...]) -> Told | None:
+        """Take note of the time that another partition tells with this record; with no value that is all."""
+        found = told(headers)
+        if found is None or found.partition == self.partition or found.partition >= self.partitions:
+            return None
+        self.elsewhere[found.partition] = found.watched_ms
+        return found
 
     def unprocessable(self, record: SourceRecord, error: Exception) -> None:
         """Make a dead letter of a record that raised, as a whole."""
@@ -125,40 +147,37 @@ class Assembler:
             message = f"the time {event.time.isoformat()} is before 2000 or over a day ahead of the broker"
             self.refuse(DeadLetterReason.TIMESTAMP, message, raw)
             return
-        trajectory = self.open.get(event.trajectory_id)
-        if trajectory is None:
-            trajectory = self._find(event, raw)
-            if trajectory is None:
-                return
-        if not self._is_new(trajectory, event.event_id, raw):
+        trajectory = self.open.get(event.trajectory_id) or self._find(event, raw)
+        if trajectory is None or (trajectory.may_know(event.event_id) and not self._is_new(trajectory, event, raw)):
             return
-        if self._is_over_limit(trajectory.limit, trajectory.count, trajectory.total_size, event, raw):
-            if trajectory.limit is None:
-                trajectory.limit = CloseReason.TOO_LONG
-                self.soon[trajectory.trajectory_id] = None
-            self._over_limit(trajectory.limit, trajectory.count, trajectory.total_size, raw)
-        else:
+        limit, count, size = trajectory.limit, trajectory.count, trajectory.total_size
+        has_room = limit is None and count < self._max_steps and size + len(raw) <= self._max_bytes
+        if has_room or not self._is_over_limit(limit, count, size, event, raw):
             self._add(trajectory, event, raw)
+            return
+        if limit is None:
+            limit = trajectory.limit = CloseReason.TOO_LONG
+            self.soon[trajectory.trajectory_id] = None
+        self._over_limit(limit, count, size, raw)
 
     def _is_out_of_time(self, event: Event) -> bool:
+        newest = self._newest
         if isinstance(event, OutcomeEvent):
-            return not EARLIEST <= event.at <= self._newest
+            return not EARLIEST <= event.at <= newest
         ended = event.ended_at
-        return not EARLIEST <= event.started_at <= self._newest or (
-            ended is not None and not EARLIEST <= ended <= self._newest
-        )
+        return not EARLIEST <= event.started_at <= newest or (ended is not None and not EARLIEST <= ended <= newest)
 
     def _find(self, event: Event, raw: bytes) -> OpenTrajectory | None:
         """Open or reopen the event's trajectory; None when the event is dealt with."""
         marker = self.markers.get(event.trajectory_id)
         if marker is not None and not self.is_past(marker):
             return self._reopen(marker, event, raw)
+        if len(raw) > self.limits.max_bytes:  # wherever it is read: on its way home it might not fit the topic
+            self.refuse(DeadLetterReason.TOO_LARGE, f"{len(raw)} bytes are more than a trajectory may have", raw)
+            return None
         home = home_partition(event.trajectory_id, self.partitions)
         if home != self.partition:
             self._send_home(home, event, raw)
-            return None
-        if len(raw) > self.limits.max_bytes:
-            self.refuse(DeadLetterReason.TOO_LARGE, f"{len(raw)} bytes are more than a trajectory may have", raw)
             return None
         return self._open(event.trajectory_id)
 
@@ -205,7 +224,8 @@ class Assembler:
         self.open[marker.trajectory_id] = trajectory
         return trajectory
 
-    def _is_new(self, trajectory: OpenTrajectory, event_id: str, raw: bytes) -> bool:
+    def _is_new(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> bool:
+        event_id = event.event_id
         known = trajectory.known(event_id)
         if known is None:
             check = trajectory.marker.check_of(event_id) if trajectory.marker else None
@@ -232,7 +252,9 @@ class Assembler:
 
     def _add(self, trajectory: OpenTrajectory, event: Event, raw: bytes) -> None:
         trajectory.add(event, raw)
-        trajectory.last_ms = self.clock.watched_ms
+        trajectory.last_ms = self._now_ms
+        if self._told is not None:
+            trajectory.via = {**(trajectory.via or {}), self._told.partition: self._told.watched_ms}
         trajectory_id = trajectory.trajectory_id
         self.open_bytes += len(raw)
         self.dirty[trajectory_id] = None
@@ -248,13 +270,33 @@ class Assembler:
 
     def refuse(self, reason: DeadLetterReason, message: str, raw: bytes | None) -> None:
         """Make a dead letter of the line that is being folded."""
+        key = self._at.key
+        if (size := len(raw or b"") + len(key or b"")) > LETTER_BYTES:
+            raw = key = None
+            message = f"{size} bytes are too many for a dead letter and stay at its address; {message}"
         self.pending.dead_letters.append(
             DeadLetter(
                 topic=TopicName.STEP_EVENTS, partition=self.partition, offset=self._at.offset, line=self._line,
-                reason=reason, message=message, stage=_STAGE, key=self._at.key, value=raw,
+                reason=reason, message=message, stage=_STAGE, key=key, value=raw,
                 at=datetime.fromtimestamp(self._at.append_ms / 1000, UTC),
             )
         )  # fmt: skip
+
+
+def _lines(record: SourceRecord) -> Iterable[Line | BadLine]:
+    if not record.headers:
+        return read_lines(record.value)
+    if record.headers is UNOPENED:
+        message = f"records {_text(record)} are one compressed batch that holds too much to be opened"
+        return [BadLine(0, None, DeadLetterReason.TOO_LARGE, f"{message}; send smaller batches")]
+    if record.headers is UNREADABLE:
+        message = f"records {_text(record)} are not as Kafka has them; look at their headers' names"
+        return [BadLine(0, None, DeadLetterReason.UNPROCESSABLE, message)]
+    return read_lines(record.value, ndjson=is_ndjson(record.headers))
+
+
+def _text(record: SourceRecord) -> str:
+    return (record.value or b"").decode()
 
 
 def _is_same(one: bytes, other: bytes) -> bool:

@@ -21,6 +21,8 @@ from .assemble import Assembler, Forward, Pending
 from .close import Base, Closed, close, pipeline_id
 from .held import OpenTrajectory
 from .marker import Marker
+from .relay import after as relays_after
+from .relay import due as due_homes
 from .route import RoutingRules, forget_old_hours, route
 from .state import (
     Record,
@@ -32,6 +34,8 @@ from .state import (
     source_record,
     tombstones,
 )
+
+TELL_MS = 500
 
 
 class Due(NamedTuple):
@@ -47,19 +51,21 @@ class Checkpoint(NamedTuple):
     closed: list[tuple[Closed, Routing | None]]
     dead_letters: list[DeadLetter]
     forwards: list[Forward]
+    told: list[int]
+    """Homes that are told this partition's time, and nothing else."""
     outcomes: list[tuple[str, bytes]]
     reports: list[PipelineEvent]
     state: list[Record]
     source: Source
     events: int
 
-    def records(self, places: list[int]) -> list[Record]:
-        """Return the state records, now that the closed trajectories' offsets on `trajectories` are known."""
+    def last(self, places: list[int]) -> list[Record]:
+        """Return what follows `state`, now that the closed trajectories' offsets on `trajectories` are known."""
         pairs = zip(self.closed, places, strict=True)
         markers = [
             (marker_key(one.trajectory_id), one.marker._replace(place=place).encode()) for (one, _), place in pairs
         ]
-        return [*self.state, *markers, source_record(self.source)]
+        return [*markers, source_record(self.source)]
 
 
 def due(assembler: Assembler) -> list[Due]:
@@ -75,11 +81,10 @@ def due(assembler: Assembler) -> list[Due]:
 
 
 def _ended(assembler: Assembler) -> Iterator[Due]:
-    quiet_since = assembler.clock.watched_ms - assembler.limits.grace_ms
     for trajectory_id in assembler.soon:
         one = assembler.open[trajectory_id]
         waits = one.marker is not None or not (one.limit or one.is_whole())
-        if waits and one.last_ms > quiet_since:
+        if waits and not _is_quiet(assembler, one, assembler.limits.grace_ms):
             continue
         if one.limit is not None or (one.ended and (one.steps or one.marker)) or _brought_only_outcomes(one):
             yield Due(one, _reason(one))
@@ -94,7 +99,22 @@ def _idle(assembler: Assembler) -> Iterator[Due]:
     for one in assembler.open.values():
         if one.last_ms > quiet_since:
             return
-        yield Due(one, _reason(one))
+        if _is_quiet(assembler, one, assembler.limits.idle_ms):
+            yield Due(one, _reason(one))
+
+
+def _is_quiet(assembler: Assembler, one: OpenTrajectory, for_ms: int) -> bool:
+    """Whether nothing came for so long, in this partition's time and in that of each that forwards to it."""
+    return one.last_ms <= assembler.clock.watched_ms - for_ms and all(
+        assembler.elsewhere.get(partition, 0) >= forwarded_ms + for_ms
+        for partition, forwarded_ms in (one.via or {}).items()
+    )
+
+
+def to_be_told(assembler: Assembler) -> list[int]:
+    """Return the homes that wait for this partition's time."""
+    limits = assembler.limits
+    return due_homes(assembler.relays, assembler.clock.watched_ms, limits.idle_ms, max(limits.grace_ms, TELL_MS))
 
 
 def _too_old(assembler: Assembler) -> Iterator[Due]:
@@ -165,12 +185,14 @@ def collect(
         _mark(assembler, revision.marker)
     state += _segments(assembler)
     pending, assembler.pending = assembler.pending, Pending()
+    told = _tell(assembler, pending.forwards)
     reports += pending.reports
     forget_old_hours(assembler.spent, assembler.clock.time_ms)
     return Checkpoint(
         closed,
         pending.dead_letters,
         pending.forwards,
+        told,
         pending.outcomes,
         reports,
         state,
@@ -234,6 +256,15 @@ def _evict(assembler: Assembler) -> tuple[list[Marker], int]:
     return gone, early
 
 
+def _tell(assembler: Assembler, forwards: list[Forward]) -> list[int]:
+    """Take note of whom this checkpoint tells the time, and return those to whom it forwards nothing."""
+    forwarded = {one.partition for one in forwards}
+    told = [home for home in to_be_told(assembler) if home not in forwarded]
+    now_ms, idle_ms = assembler.clock.watched_ms, assembler.limits.idle_ms
+    assembler.relays = relays_after(assembler.relays, now_ms, idle_ms, forwarded, told)
+    return told
+
+
 def _source(assembler: Assembler) -> Source:
     assert assembler.next_offset is not None
     return Source(
@@ -242,6 +273,8 @@ def _source(assembler: Assembler) -> Source:
         time_ms=assembler.clock.time_ms,
         skipped_ms=assembler.clock.skipped_ms,
         spent=[(system, hour, count) for (system, hour), count in assembler.spent.items()],
+        relays=assembler.relays,
+        elsewhere=assembler.elsewhere,
     )
 
 
@@ -288,6 +321,7 @@ def restore(assembler: Assembler, state: Restored) -> None:
     assembler.next_offset = source.offset
     assembler.clock.time_ms, assembler.clock.skipped_ms = source.time_ms, source.skipped_ms
     assembler.spent = {(system, hour): count for system, hour, count in source.spent}
+    assembler.relays, assembler.elsewhere = dict(source.relays), dict(source.elsewhere)
     for marker in sorted(state.markers, key=lambda marker: (marker.closed_ms, marker.place or 0)):
         _mark(assembler, marker)
     for trajectory in sorted(_reopened(assembler, state.segments), key=lambda one: one.last_ms):
@@ -319,5 +353,6 @@ def _reopened(assembler: Assembler, segments: list[Segment]) -> list[OpenTraject
                 )
             trajectory.add(line.event, raw)
         trajectory.last_ms, trajectory.segments = segment.last_ms, segment.number + 1
+        trajectory.via = segment.via
         trajectory.fresh = []
     return list(found.values())

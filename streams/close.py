@@ -2,6 +2,8 @@
 
 Rules: steps are joined as the bytes they came in, never parsed and written again; the header is that of the first
 step in order, the task the first that is named; a revision after the first starts from the published one before.
+What the header repeats of a long text is its beginning, since the whole, which stands in the step or on `outcomes`,
+would be there twice and might not fit the topic.
 """
 
 import json
@@ -17,6 +19,9 @@ from .held import ERROR, TASK, TRUNCATED, Held, OpenTrajectory, Standing, hold
 from .marker import Marker, entries_of, id_hash
 from .order import in_order, missing_indices
 from .route import Facts
+
+HEAD_CHARACTERS = 250_000
+"""A megabyte at most; there are three such texts."""
 
 
 class Base(NamedTuple):
@@ -116,7 +121,7 @@ def _task(trajectory: OpenTrajectory, steps: Sequence[Held], base: Base | None) 
     sources = [one for one in (step, trajectory.naming, base) if one is not None]
     task_id = next((one.task_id for one in sources if one.task_id), None)
     task = next((one.task for one in sources if one.task), None)
-    return {name: value for name, value in (("task_id", task_id), ("task", task)) if value is not None}
+    return {name: value for name, value in (("task_id", task_id), ("task", _beginning(task))) if value is not None}
 
 
 def _marker(trajectory: OpenTrajectory, reason: CloseReason, closed_ms: int, stands: Standing | None) -> Marker:
@@ -145,7 +150,12 @@ def _read(held: Held) -> StepEvent:
 
 
 def _plain(outcome: Outcome) -> dict[str, object]:
-    return outcome.model_dump(mode="json", exclude_none=True)
+    texts = {"reason": _beginning(outcome.reason), "ground_truth": _beginning(outcome.ground_truth)}
+    return outcome.model_copy(update=texts).model_dump(mode="json", exclude_none=True)
+
+
+def _beginning(text: str | None) -> str | None:
+    return text if text is None or len(text) <= HEAD_CHARACTERS else f"{text[: HEAD_CHARACTERS - 1]}…"
 
 
 def iso(milliseconds: int) -> str:

@@ -10,25 +10,30 @@ themselves. What can't be read or stored is on `dead-letters` before the offset 
 import asyncio
 import logging
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 
 from schemas import DeadLetter, PipelineEvent, PipelineEventKind, TopicName
 from schemas.dead_letter import Headers, to_headers
 from schemas.errors import BrokerUnavailableError, StateError, TopicError
+from schemas.health import Health, Part
+from schemas.metrics import UNMETERED, Metric, Metrics
 from schemas.topics import MB
 
+from .kafka import in_our_words
+from .measure import end_of, silence_of
 from .migrate import check_migrated
 from .rows import Place, Row
+from .signals import stop_on_signals
 from .sink import Refused, Store, StoreAwayError, connect
 from .sink_settings import SinkSettings
 from .tables import DEAD_LETTERS, TABLES, Table
@@ -43,16 +48,17 @@ PATIENCE_S = 1.0
 MOST_BYTES = 33 * MB
 CLOSE_S = 5.0
 LONGEST_PAUSE_S = 5.0
+LOOK_S = 1.0
+"""How often lag and the broker's silence are looked at."""
 
 
-def run(settings: SinkSettings) -> None:
+def run(settings: SinkSettings, metrics: Metrics = UNMETERED, health: Health | None = None) -> None:
     """Run a sink until SIGTERM or SIGINT."""
 
     async def until_signal() -> None:
         stop = asyncio.Event()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        await drain(settings, stop)
+        stop_on_signals(stop)
+        await drain(settings, stop, metrics, health)
 
     try:
         import uvloop  # noqa: PLC0415 - it is not there on every platform
@@ -62,7 +68,9 @@ def run(settings: SinkSettings) -> None:
         uvloop.run(until_signal())
 
 
-async def drain(settings: SinkSettings, stop: asyncio.Event) -> None:
+async def drain(
+    settings: SinkSettings, stop: asyncio.Event, metrics: Metrics = UNMETERED, health: Health | None = None
+) -> None:
     """Move records into the store until `stop`, then write what has been read, commit and leave.
 
     Raises StoreUnavailableError, BrokerUnavailableError, TopicError or StateError when it can't begin, and StateError
@@ -70,9 +78,10 @@ async def drain(settings: SinkSettings, stop: asyncio.Event) -> None:
     """
     store = await asyncio.to_thread(connect, settings.clickhouse_url, within_s=settings.sink_start_s)
     try:
-        await asyncio.to_thread(check_migrated, store.client, store.database)
-        async with _clients(settings) as (consumer, producer):
-            await _Sink(settings, store, consumer, producer).run(stop)
+        await asyncio.to_thread(store.ask, partial(check_migrated, database=store.database))
+        with in_our_words(settings.bootstrap):
+            async with _clients(settings) as (consumer, producer):
+                await _Sink(settings, store, consumer, producer, metrics, health or Health()).run(stop)
     finally:
         store.close()
 
@@ -80,12 +89,24 @@ async def drain(settings: SinkSettings, stop: asyncio.Event) -> None:
 class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
     """One member of the sink's group."""
 
-    def __init__(self, settings: SinkSettings, store: Store, consumer: Any, producer: Any) -> None:
+    def __init__(
+        self,
+        settings: SinkSettings,
+        store: Store,
+        consumer: Any,
+        producer: Any,
+        metrics: Metrics = UNMETERED,
+        health: Health | None = None,
+    ) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._writer = _Writer(store, producer)
+        self._metrics = metrics
+        self._health = health or Health()
+        self._looked_at = 0.0
+        self._writer = _Writer(store, producer, metrics, self._health)
         self._filling = Batch()
         self._writing: asyncio.Task[None] | None = None
+        self._writing_bytes = 0
         self._written_at = time.monotonic()
         self._assignment = 0
         """Counts rebalances: what was read under an earlier one is not committed under a later."""
@@ -114,6 +135,8 @@ class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unty
 
     async def _poll(self) -> None:
         while True:
+            self._health.beat()
+            self._look()
             await self._reap()
             await self._begin_assignment()
             await self._hold_or_release()
@@ -126,10 +149,23 @@ class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unty
             if self._writing is None and self._is_due():
                 await self._begin_writing()
 
+    def _look(self) -> None:
+        """Tell how far behind the sink is, what it holds, and whether the broker answers."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        for tp, committed in self._committed.items():
+            end = end_of(self._consumer, tp)
+            if end is not None:
+                self._metrics.set(Metric.SINK_LAG, max(0, end - committed), topic=tp.topic, partition=tp.partition)
+        self._metrics.set(Metric.SINK_BATCH_BYTES, self._filling.byte_count + self._writing_bytes)
+        self._health.ready(Part.BROKER, silence_of(self._consumer))
+
     async def _reap(self) -> None:
         """Take note of a batch that is written; raises what it failed of."""
         if self._writing is not None and self._writing.done():
-            writing, self._writing = self._writing, None
+            writing, self._writing, self._writing_bytes = self._writing, None, 0
             await writing
 
     async def _hold_or_release(self) -> None:
@@ -159,6 +195,7 @@ class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unty
         self._written_at = time.monotonic()
         if offsets or self._filling:
             batch, self._filling = self._filling, Batch()
+            self._writing_bytes = batch.byte_count
             self._writing = asyncio.create_task(self._write(batch, offsets, assignment))
 
     async def _uncommitted(self) -> dict[TopicPartition, int]:
@@ -176,11 +213,13 @@ class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unty
     async def _write(self, batch: Batch, offsets: dict[TopicPartition, int], assignment: int) -> None:
         await self._writer.write(batch)
         if assignment != self._assignment:
+            self._metrics.count(Metric.SINK_COMMITS_REFUSED)
             log.info("not committed: rebalanced meanwhile", extra={"rows": batch.row_count})
             return
         try:
             await self._consumer.commit(offsets)
         except KafkaError as error:
+            self._metrics.count(Metric.SINK_COMMITS_REFUSED)
             log.warning("commit failed; the rows are read again", extra={"rows": batch.row_count, "error": repr(error)})
             return
         if assignment == self._assignment:
@@ -220,21 +259,28 @@ class _Sink(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unty
         """Drop what was read of partitions that may have another owner from now on."""
         self._assignment += 1
         self._filling = Batch()
+        for tp in self._committed:
+            self._metrics.forget(Metric.SINK_LAG, topic=tp.topic, partition=tp.partition)
         self._committed.clear()
+        self._health.ready(Part.PARTITIONS, "no partitions assigned")
         log.info("revoked", extra={"partitions": len(revoked)})
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Begin with the partitions that are ours now."""
         self._new = set(assigned)
+        self._health.ready(Part.PARTITIONS)
         log.info("assigned", extra={"partitions": sorted(f"{tp.topic}/{tp.partition}" for tp in assigned)})
 
 
 class _Writer:
     """Writes batches, however long the store or the broker are away."""
 
-    def __init__(self, store: Store, producer: Any) -> None:
+    def __init__(self, store: Store, producer: Any, metrics: Metrics, health: Health) -> None:
         self._store = store
         self._producer = producer
+        self._metrics = metrics
+        self._health = health
+        metrics.set(Metric.SINK_STORE_AWAY, 0)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
 
     async def write(self, batch: Batch) -> None:
@@ -256,20 +302,35 @@ class _Writer:
             return []
         loop, since = asyncio.get_running_loop(), time.monotonic()
         for tries, pause in enumerate(_pauses()):
+            began = time.monotonic()
             try:
                 refused = await loop.run_in_executor(self._thread, self._store.insert, table, rows, token)
             except StoreAwayError as error:
+                self._away()
                 log.warning("store away", extra={"table": table.name, "tries": tries, "error": str(error)})
                 await asyncio.sleep(pause)
             else:
+                self._inserted(table, len(rows) - len(refused), time.monotonic() - began)
                 if tries:
                     log.info("store back", extra={"table": table.name, "away_s": round(time.monotonic() - since, 1)})
                 return refused
         raise AssertionError
 
+    def _away(self) -> None:
+        self._metrics.count(Metric.SINK_RETRIED)
+        self._metrics.set(Metric.SINK_STORE_AWAY, 1)
+        self._health.ready(Part.STORE, "the store is away")
+
+    def _inserted(self, table: Table, rows: int, seconds: float) -> None:
+        self._metrics.observe(Metric.SINK_INSERT_TIME, seconds, table=table.name)
+        self._metrics.count(Metric.SINK_ROWS, rows, table=table.name)
+        self._metrics.set(Metric.SINK_STORE_AWAY, 0)
+        self._health.ready(Part.STORE)
+
     async def _send_letter(self, letter: DeadLetter) -> None:
         value = b"" if letter.key is None and letter.value is None else letter.value
         await self._send(TopicName.DEAD_LETTERS, letter.key, value, to_headers(letter))
+        self._metrics.count(Metric.SINK_DEAD_LETTERS, reason=letter.reason)
         log.warning("dead letter", extra={"address": letter.address, "reason": letter.reason.value})
 
     async def report(self, tp: TopicPartition, position: int, first: int) -> None:
@@ -344,12 +405,19 @@ async def _started(build: Any, bootstrap: str, deadline: float) -> Any:
         except (KafkaError, OSError) as error:
             await _stop(client)
             if time.monotonic() > deadline:
-                raise BrokerUnavailableError(
-                    f"no broker answers at {bootstrap!r}; start one, or set AGENTRACER_BOOTSTRAP"
-                ) from error
+                raise BrokerUnavailableError(_why_not(error, bootstrap)) from error
             await asyncio.sleep(0.3)
         else:
             return client
+
+
+def _why_not(error: Exception, bootstrap: str) -> str:
+    if isinstance(error, KafkaConnectionError | OSError):
+        return f"no broker answers at {bootstrap!r}; start one, or set AGENTRACER_BOOTSTRAP"
+    return (
+        f"the broker {bootstrap!r} answers, and takes no client ({error!r}); if it knows no idempotent producers, set "
+        "AGENTRACER_TRANSACTIONS=false"
+    )
 
 
 async def _stop(client: Any) -> None:
@@ -378,5 +446,5 @@ def _producer(settings: SinkSettings) -> Any:
         acks="all",
         enable_idempotence=settings.transactions,
         max_request_size=MOST_BYTES,
-        compression_type="lz4",
+        compression_type="zstd",
     )

@@ -6,6 +6,7 @@ its id, and told from a conflict by its bytes.
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from schemas import CloseReason, Event, Outcome, OutcomeEvent, StepEvent
@@ -25,6 +26,10 @@ class Held(NamedTuple):
     parent_id: str | None
     started_at: datetime
     flags: int
+
+
+_held = partial(tuple.__new__, Held)
+"""Half the time of its constructor, for what is made once an event."""
 
 
 class Standing(NamedTuple):
@@ -51,7 +56,7 @@ def hold(event: StepEvent, raw: bytes) -> Held:
         flags |= TRUNCATED
     if event.task or event.task_id:
         flags |= TASK
-    return Held(event.event_id, raw, event.step_index, event.parent_id, event.started_at, flags)
+    return _held((event.event_id, raw, event.step_index, event.parent_id, event.started_at, flags))
 
 
 def standing(event: Event) -> Standing | None:
@@ -84,16 +89,20 @@ class OpenTrajectory:
     fresh: list[bytes] = field(default_factory=list)
     """Events since the last checkpoint, in the order they came."""
     segments: int = 0
+    via: dict[int, int] | None = None
+    """The partitions that forwarded events of it, and their time when they did so last."""
+    count: int = 0
+    """Events it holds, those of its earlier revisions included."""
+    total_size: int = 0
+    """Bytes of its events, those of its earlier revisions included."""
 
-    @property
-    def count(self) -> int:
-        """Events it holds, those of its earlier revisions included."""
-        return len(self.steps) + len(self.outcomes) + (self.marker.events if self.marker else 0)
+    def __post_init__(self) -> None:
+        if self.marker is not None:
+            self.count, self.total_size = self.marker.events, self.marker.size
 
-    @property
-    def total_size(self) -> int:
-        """Bytes of its events, those of its earlier revisions included."""
-        return self.size + (self.marker.size if self.marker else 0)
+    def may_know(self, event_id: str) -> bool:
+        """Whether an event id is held, or could be one of an earlier revision."""
+        return event_id in self.steps or event_id in self.outcomes or self.marker is not None
 
     def known(self, event_id: str) -> bytes | None:
         """Return the bytes under which an event id is held, None if it is not."""
@@ -110,11 +119,17 @@ class OpenTrajectory:
             self.outcomes[event.event_id] = raw
             if event.final:
                 self._end(event.step_count)
-        self.size += len(raw)
+        size = len(raw)
+        self.size += size
+        self.total_size += size
+        self.count += 1
         self.fresh.append(raw)
+        if event.outcome is not None:
+            self._take_outcome(event)
+
+    def _take_outcome(self, event: Event) -> None:
         brought = standing(event)
-        if brought is None:
-            return
+        assert brought is not None
         self.standing = _later(self.standing, brought)
         if brought.task_id or brought.task:
             self.naming = _later(self.naming, brought)

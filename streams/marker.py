@@ -14,14 +14,18 @@ from zlib import crc32
 from schemas import CloseReason
 
 _HEAD = struct.Struct(">BqqIqBQIqB8s")
-_VERSION = 1
+STATE_VERSION = 2
+"""Of everything that is kept on `assembler-state`."""
 _REASONS = list(CloseReason)
 ENTRY_BYTES = 12
+_NOTHING = blake2b(digest_size=8)
 
 
 def id_hash(event_id: str) -> bytes:
     """Return 8 bytes that stand for an event id."""
-    return blake2b(event_id.encode(), digest_size=8).digest()
+    made = _NOTHING.copy()  # a third of the time of making one
+    made.update(event_id.encode())
+    return made.digest()
 
 
 def checksum(raw: bytes) -> bytes:
@@ -71,7 +75,7 @@ class Marker(NamedTuple):
         """Return the marker's bytes without its id, which is the record's key."""
         at_us = -1 if self.outcome_at is None else _microseconds(self.outcome_at)
         head = _HEAD.pack(
-            _VERSION, self.opened_ms, self.closed_ms, self.revision, -1 if self.place is None else self.place,
+            STATE_VERSION, self.opened_ms, self.closed_ms, self.revision, -1 if self.place is None else self.place,
             _REASONS.index(self.close_reason), self.size, self.events, at_us, self.ended,
             self.outcome_tie or bytes(8),
         )  # fmt: skip

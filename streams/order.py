@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from operator import lt
 
 from .held import Held
 
@@ -16,7 +17,10 @@ Key = tuple[datetime, str]
 
 def in_order(steps: Sequence[Held]) -> list[Held]:
     """Return the steps in their order, O(n log n)."""
-    if all(held.sequence is not None for held in steps):
+    sequences = [held.sequence for held in steps if held.sequence is not None]
+    if len(sequences) == len(steps):
+        if all(map(lt, sequences, sequences[1:])):  # as most senders have it
+            return list(steps)
         return sorted(steps, key=lambda held: (held.sequence, held.started_at, held.event_id))
     return _by_cause(steps)
 

@@ -14,18 +14,25 @@ from typing import Protocol
 
 from schemas import PipelineEvent, PipelineEventKind, TopicName
 from schemas.errors import OffsetsLostError, StateError
+from schemas.health import Health, Part, silence
+from schemas.metrics import UNMETERED, Metric, Metrics
 
 from .assemble import Assembler, SourceRecord
+from .brake import Brake
 from .cache import ClosedCache
-from .checkpoint import Checkpoint, Due, collect, committed, due, has_room, restore
+from .checkpoint import Checkpoint, Due, collect, committed, due, has_room, restore, to_be_told
 from .close import Base, pipeline_id, read_base
-from .kafka import FencedError, PartitionReader, PartitionWriter
+from .kafka import FencedError, PartitionWriter
+from .measure import forget_partition, late_events, measure_checkpoint, measure_held, measure_read_back
+from .reader import PartitionReader
 from .route import RoutingRules
 from .settings import StreamsSettings
 from .state import read_state
 
 log = logging.getLogger("agentracer.streams")
 YIELD_EVERY = 500
+MOST_LETTERS = 10_000
+"""Dead letters that wait for a checkpoint; a letter takes a hundred times the room of a line of rubbish."""
 FENCED_S = 60.0
 """How long a fenced worker waits for its next assignment."""
 
@@ -61,6 +68,14 @@ class Answer(Protocol):
     def is_empty(self) -> bool:
         """Whether nothing was left to read, and all that was read is folded."""
 
+    @property
+    def position(self) -> int:
+        """Up to which offset it was read."""
+
+    @property
+    def end(self) -> int:
+        """Up to which offset there was something to read."""
+
 
 @dataclass(slots=True)
 class Held:
@@ -72,12 +87,18 @@ class Held:
     cache: ClosedCache
     batches: int = 0
     """Batches folded in this epoch."""
+    brake: Brake = field(default_factory=Brake)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Task[None] | None = None
+    """The last checkpoint that folding began, and goes on beside."""
     written_at: float = 0.0
     written_offset: int | None = None
     answered: int | None = None
     answered_at: float = 0.0
     was_empty: bool = False
+    moved: tuple[int, int | None] | None = None
+    """The last answer, and the offset that was folded up to when it was looked at."""
+    moved_at: float = field(default_factory=monotonic)
 
 
 class Partitions:
@@ -90,6 +111,8 @@ class Partitions:
         partitions: int,
         *,
         on_fatal: Callable[[BaseException], None],
+        metrics: Metrics = UNMETERED,
+        health: Health | None = None,
     ) -> None:
         self.settings = settings
         self.rules = rules
@@ -97,6 +120,8 @@ class Partitions:
         self.held: dict[int, Held] = {}
         self.reader = PartitionReader(settings)
         self._on_fatal = on_fatal
+        self._metrics = metrics
+        self.health = health or Health()
         self._fenced: list[tuple[float, FencedError]] = []
 
     # on assignment
@@ -106,15 +131,17 @@ class Partitions:
         await self.release()
         self._fenced.clear()
         wanted = list(partitions)
+        self.health.ready(Part.PARTITIONS, f"being restored: partitions {', '.join(map(str, wanted))}")
         first = await self.reader.beginning(TopicName.STEP_EVENTS, wanted)
         restored = await asyncio.gather(
             *(self._restore(partition, epoch, first[partition]) for partition in wanted), return_exceptions=True
         )
+        self.held |= {one.assembler.partition: one for one in restored if isinstance(one, Held)}
         for one in restored:
             if isinstance(one, BaseException):
                 self._on_fatal(one)
                 return {}
-            self.held[one.assembler.partition] = one
+        self.health.ready(Part.PARTITIONS)
         return {one: held.assembler.next_offset or first[one] for one, held in self.held.items()}
 
     async def _restore(self, partition: int, epoch: int, first: int) -> Held:
@@ -129,8 +156,10 @@ class Partitions:
         partition = writer.partition
         await writer.start()
         assembler = Assembler(partition, self.count, self.settings.limits)
-        restore(assembler, read_state(await self.reader.state(writer)))
+        state = read_state(await self.reader.state(writer))
+        restore(assembler, state)
         held = Held(assembler, writer, epoch, ClosedCache(self.settings.limits.cache_bytes), written_at=monotonic())
+        held.brake = Brake(self.settings.brake, None if state.source is None else state.source.refusals)
         held.written_offset = assembler.next_offset
         log.info(
             "partition restored",
@@ -179,34 +208,71 @@ class Partitions:
             except Exception as error:
                 log.exception("record unprocessable", extra={"partition": partition, "offset": record.offset})
                 held.assembler.unprocessable(record, error)
-            if number % YIELD_EVERY == 0:
+            if number % YIELD_EVERY == 0 or len(held.assembler.pending.dead_letters) >= MOST_LETTERS:
                 await asyncio.sleep(0)
+                await self._look(held)
                 if self.held.get(partition) is not held:
                     return
-        if self._is_full(held):
-            await self.checkpoint(partition)
+        await self._look(held)
+
+    async def _look(self, held: Held) -> None:
+        """Write a checkpoint if it can't wait for its time; what trips the brake stops the worker instead."""
+        assembler = held.assembler
+        if self.held.get(assembler.partition) is not held:
+            return
+        if held.brake.has_tripped(assembler.partition, assembler.pending):
+            await self.checkpoint(assembler.partition)
+        elif self._is_full(held):
+            await self._begin_checkpoint(held)
+
+    async def _begin_checkpoint(self, held: Held) -> None:
+        """Write a checkpoint while folding goes on; wait first for the one before, which bounds what is pending."""
+        if held.writing is not None:
+            await held.writing
+        held.writing = asyncio.create_task(self.checkpoint(held.assembler.partition))
 
     def _is_full(self, held: Held) -> bool:
         pending = held.assembler.pending
         return (
             pending.events >= self.settings.checkpoint_events
             or pending.size >= self.settings.checkpoint_bytes
+            or len(pending.dead_letters) >= MOST_LETTERS
             or not has_room(held.assembler)
         )
 
     def answered(self, partition: int, answer: Answer | None) -> None:
         """Let time pass between two answers of the broker that had nothing in them."""
         held = self.held.get(partition)
-        if held is None or answer is None or answer.at == held.answered:
+        if held is None or answer is None:
             return
         now = monotonic()
+        self._look_at_lag(held, answer, now)
+        if answer.at == held.answered:
+            return
         if answer.is_empty and held.was_empty:
             held.assembler.passed(round((now - held.answered_at) * 1000))
         held.answered, held.answered_at, held.was_empty = answer.at, now, answer.is_empty
 
+    def _look_at_lag(self, held: Held, answer: Answer, now: float) -> None:
+        assembler = held.assembler
+        moved = answer.at, assembler.next_offset
+        if moved == held.moved:
+            return
+        held.moved, held.moved_at = moved, now
+        folded = answer.position if assembler.next_offset is None else assembler.next_offset
+        lag = 0 if answer.is_empty else max(0, answer.end - folded)
+        self._metrics.set(Metric.STREAMS_LAG, lag, partition=assembler.partition)
+
+    def _look_at_broker(self, now: float) -> None:
+        """Tell whether a partition has neither had an answer nor been folded for long."""
+        moved_at = min((held.moved_at for held in self.held.values()), default=now)
+        self.health.ready(Part.BROKER, silence(now - moved_at))
+
     async def tick(self) -> dict[int, int]:
         """Write the checkpoints that are due; return the offsets that the group may commit."""
         now = monotonic()
+        self.health.beat()
+        self._look_at_broker(now)
         old = [one for one, held in self.held.items() if now - held.written_at >= self.settings.checkpoint_ms / 1000]
         await asyncio.gather(*(self.checkpoint(partition) for partition in old))
         if self._fenced and now - self._fenced[0][0] > FENCED_S:
@@ -222,28 +288,35 @@ class Partitions:
             async with held.lock:
                 if self.held.get(partition) is held:
                     await self._write(held)
+                    measure_held(self._metrics, held.assembler)
         except FencedError as error:
             log.warning("partition fenced", extra={"partition": partition})
+            self._metrics.count(Metric.STREAMS_FENCED)
             await self._drop(partition, held)
+            self.health.ready(Part.PARTITIONS, f"partition {partition} was taken over by another worker")
             self._fenced.append((monotonic(), error))
         except Exception as error:  # noqa: BLE001 - whatever it was, this partition can't go on here
             await self._drop(partition, held)
             self._on_fatal(error)
 
     async def _write(self, held: Held) -> None:
-        held.written_at = monotonic()
+        held.written_at = started = monotonic()
         assembler = held.assembler
         closing = due(assembler)
-        if not closing and assembler.next_offset == held.written_offset and not assembler.pending.reports:
-            return
-        if assembler.next_offset is None:
+        news = closing or assembler.pending.reports or to_be_told(assembler)
+        if assembler.next_offset is None or (not news and assembler.next_offset == held.written_offset):
             return
         bases = await self._bases(held, closing)
+        held.brake.check(assembler.partition, assembler.pending)
+        late = late_events(closing)
         checkpoint = collect(assembler, closing, bases, self.rules)
+        source = checkpoint.source.model_copy(update={"refusals": held.brake.count})
+        checkpoint = checkpoint._replace(source=source)
         places = await held.writer.write(checkpoint)
         committed(assembler, checkpoint, places)
         self._remember(held, checkpoint)
         held.written_offset = checkpoint.source.offset
+        measure_checkpoint(self._metrics, checkpoint, late, monotonic() - started)
 
     async def _bases(self, held: Held, closing: list[Due]) -> dict[str, Base | None]:
         """Return the published content of what was reopened, from the cache or read back."""
@@ -256,6 +329,7 @@ class Partitions:
             if values[one.trajectory_id] is None and one.marker.place is not None:
                 wanted[one.marker.place] = one.trajectory_id
         found = await self.reader.places(TopicName.TRAJECTORIES, held.assembler.partition, wanted)
+        measure_read_back(self._metrics, values.values(), found.values())
         values |= {wanted[place]: value for place, value in found.items()}
         return {trajectory_id: _read(trajectory_id, value) for trajectory_id, value in values.items()}
 
@@ -270,11 +344,14 @@ class Partitions:
         await asyncio.gather(*(self.checkpoint(partition) for partition in list(self.held)))
         for partition, held in list(self.held.items()):
             await self._drop(partition, held)
+        self.health.ready(Part.PARTITIONS, "no partitions assigned")
 
     async def _drop(self, partition: int, held: Held) -> None:
         if self.held.get(partition) is held:
             del self.held[partition]
-        await held.writer.stop()
+            forget_partition(self._metrics, partition)
+        async with held.lock:  # a checkpoint that has just begun would wait for ever for a producer that is stopped
+            await held.writer.stop()
 
 
 def _read(trajectory_id: str, value: bytes | None) -> Base | None:

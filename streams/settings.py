@@ -1,29 +1,45 @@
-"""The settings of the streams worker: environment variables `AGENTRACER_…`, every default written here."""
+"""The settings of the streams worker: environment variables `AGENTRACER_…` over the settings file, every default
+written here.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from schemas.config_file import PREFIX, readable_config
 from schemas.topics import MB
 
+from .brake import BrakeLimits
 from .limits import Limits
 
 InstanceId = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 """Static membership; all workers with the empty name would be one member and throw each other out for ever."""
 
 
-class StreamsSettings(BaseSettings):
-    """What a streams worker runs with; nested values as `AGENTRACER_LIMITS__IDLE_MS`."""
+class ConfiguredSettings(BaseSettings):
+    """Settings from arguments, else the environment, else the settings file, else the defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AGENTRACER_",
-        env_nested_delimiter="__",
-        use_attribute_docstrings=True,
-        frozen=True,
-        extra="ignore",
+        env_prefix=PREFIX, env_nested_delimiter="__", use_attribute_docstrings=True, frozen=True, extra="ignore"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no such file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor such a folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the strongest first; raises SettingsError where the file can't be read."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, readable_config())
+
+
+class StreamsSettings(ConfiguredSettings):
+    """What a streams worker runs with; nested values as `AGENTRACER_LIMITS__IDLE_MS`."""
 
     bootstrap: str = "127.0.0.1:9092"
     """Brokers, as host:port, comma-separated."""
@@ -43,9 +59,13 @@ class StreamsSettings(BaseSettings):
     """A checkpoint after so many bytes."""
     fetch_wait_ms: int = Field(default=250, gt=0)
     """How long the broker may hold an answer that has nothing in it."""
+    streams_stop_s: float = Field(default=30.0, ge=0)
+    """So long a stopping worker tries to write its last checkpoint; without it the next one reads a little again."""
     accept_lost_offsets: bool = False
     """Go on where step events were deleted before they were read; it is reported either way."""
     routing_rules: Path | None = None
     """TOML file of routing rules per system; without it every failure is traced."""
     limits: Limits = Limits()
     """How long, how large and how many trajectories may be."""
+    brake: BrakeLimits = BrakeLimits()
+    """How much of a partition may be rubbish before its worker stops."""

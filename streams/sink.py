@@ -10,8 +10,8 @@ given back while the others are stored.
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import clickhouse_connect
@@ -25,6 +25,7 @@ from .rows import Row
 from .sink_settings import database_of
 from .tables import TABLES, Table
 
+T = TypeVar("T")
 Columns = Sequence[Sequence[Any]]
 
 CONNECT_S = 5
@@ -115,6 +116,18 @@ class Store:
         return StoreAwayError(
             f"the store at {self.address!r} does not take rows now: {_named(error)}; it is tried again"
         )
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask ClickHouse something by its client; raises StoreUnavailableError and StateError."""
+        try:
+            return question(self.client)
+        except ClickHouseError as error:
+            told = self._told_apart(error)
+            if isinstance(told, StateError):
+                raise told from error
+            raise StoreUnavailableError(
+                f"the store at {self.address!r} does not answer: {_named(error)}; start the sink again when it does"
+            ) from error
 
     def ping(self) -> bool:
         """Whether ClickHouse answers."""

@@ -1,24 +1,19 @@
-"""The settings of the sink: environment variables `AGENTRACER_…`, every default written here."""
+"""The settings of the sink: environment variables `AGENTRACER_…` over the settings file, every default written here."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import MB
 
-from .settings import InstanceId
+from .settings import ConfiguredSettings, InstanceId
 
 Days = Annotated[int, Field(ge=1, le=20_000)]
 
 
-class SinkSettings(BaseSettings):
+class SinkSettings(ConfiguredSettings):
     """What a sink runs with; the names without `sink_` are shared with other roles."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="AGENTRACER_", use_attribute_docstrings=True, frozen=True, extra="ignore"
-    )
 
     bootstrap: str = "127.0.0.1:9092"
     """Brokers, as host:port, comma-separated."""

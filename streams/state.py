@@ -18,15 +18,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.errors import StateError
 
+from .brake import Count
 from .held import OpenTrajectory
-from .marker import Marker, decode
+from .marker import STATE_VERSION, Marker, decode
+from .relay import Relays
 
-STATE_VERSION = 1
 SOURCE_KEY = b"source"
 END_KEY = b"end"
 _SEGMENT = b"s"
 _MARKER = b"m"
-_HEAD = struct.Struct(">Bq")
+_HEAD = struct.Struct(">BqB")
+_HEAD_1 = struct.Struct(">Bq")
+"""Of version 1, which knew nothing of the partitions that forward."""
+_VIA = struct.Struct(">Iq")
 _LENGTH = struct.Struct(">I")
 
 Record = tuple[bytes, bytes | None]
@@ -44,6 +48,14 @@ class Source(BaseModel):
     time_ms: int
     skipped_ms: int
     spent: list[tuple[str, int, int]] = []
+    relays: Relays = {}
+    elsewhere: dict[int, int] = {}
+    refusals: Count = Count()
+
+    @property
+    def watched_ms(self) -> int:
+        """The partition's time that counts towards idleness."""
+        return self.time_ms - self.skipped_ms
 
 
 class Segment(NamedTuple):
@@ -53,6 +65,7 @@ class Segment(NamedTuple):
     opened_ms: int
     number: int
     last_ms: int
+    via: dict[int, int] | None
     events: list[bytes]
 
 
@@ -77,7 +90,8 @@ def marker_key(trajectory_id: str) -> bytes:
 def segment_record(trajectory: OpenTrajectory) -> Record:
     """Return what a trajectory took since its last checkpoint."""
     key = segment_key(trajectory.trajectory_id, trajectory.opened_ms, trajectory.segments)
-    parts = [_HEAD.pack(STATE_VERSION, trajectory.last_ms)]
+    via = trajectory.via or {}
+    parts = [_HEAD.pack(STATE_VERSION, trajectory.last_ms, len(via)), *(_VIA.pack(*one) for one in via.items())]
     for raw in trajectory.fresh:
         parts += (_LENGTH.pack(len(raw)), raw)
     return key, b"".join(parts)
@@ -95,7 +109,17 @@ def source_record(source: Source) -> Record:
 
 
 def read_state(records: Iterable[tuple[bytes, bytes | None]]) -> Restored:
-    """Read the state from its records, oldest first; the last of each key stands."""
+    """Read the state from its records, oldest first; the last of each key stands.
+
+    Raises StateError where a record is of another version, or none of ours.
+    """
+    try:
+        return _read_state(records)
+    except (ValueError, IndexError, struct.error) as error:
+        raise _unreadable(error) from error
+
+
+def _read_state(records: Iterable[tuple[bytes, bytes | None]]) -> Restored:
     latest: dict[bytes, bytes] = {}
     for key, value in records:
         if value is None:
@@ -121,24 +145,36 @@ def _read_source(value: bytes) -> Source:
         _check_version(fields.get("version") if isinstance(fields, dict) else None)
         return Source.model_validate(fields)
     except (ValueError, ValidationError) as error:
-        raise StateError(f"the assembler's state can't be read ({error}); was it written by this product?") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> StateError:
+    return StateError(f"the assembler's state can't be read ({error}); was it written by this product?")
 
 
 def _read_segment(parts: list[bytes], value: bytes) -> Segment:
-    version, last_ms = _HEAD.unpack_from(value)
-    _check_version(version)
+    _check_version(value[0])
+    if value[0] == 1:
+        return _segment(parts, _HEAD_1.unpack_from(value)[1], None, value[_HEAD_1.size :])
+    _, last_ms, ways = _HEAD.unpack_from(value)
+    events_at = _HEAD.size + ways * _VIA.size
+    via = dict(_VIA.iter_unpack(value[_HEAD.size : events_at]))
+    return _segment(parts, last_ms, via or None, value[events_at:])
+
+
+def _segment(parts: list[bytes], last_ms: int, via: dict[int, int] | None, value: bytes) -> Segment:
     events: list[bytes] = []
-    at = _HEAD.size
+    at = 0
     while at < len(value):
         (length,) = _LENGTH.unpack_from(value, at)
         at += _LENGTH.size
         events.append(value[at : at + length])
         at += length
-    return Segment(parts[0].decode(), int(parts[1]), int(parts[2]), last_ms, events)
+    return Segment(parts[0].decode(), int(parts[1]), int(parts[2]), last_ms, via, events)
 
 
 def _check_version(version: object) -> None:
-    if version != STATE_VERSION:
+    if version not in range(1, STATE_VERSION + 1):
         raise StateError(
             f"the assembler's state has version {version!r}, this worker reads {STATE_VERSION}; upgrade it"
         )

@@ -5,39 +5,63 @@ where going on would lose or double something.
 import asyncio
 import gc
 import logging
-import signal
+import os
+from collections.abc import Awaitable
 
-from schemas.errors import AgentracerError
+from schemas.health import Health
+from schemas.metrics import UNMETERED, Metrics
 
 from .app import StreamsApp, build_app
-from .kafka import partition_count
+from .kafka import in_our_words, partition_count, stopped_by
 from .settings import StreamsSettings
+from .signals import stop_on_signals
 
 log = logging.getLogger("agentracer.streams")
+CLOSE_S = 5.0
+"""So long what is left is waited for; a broker that is gone does not hold a worker that is told to end."""
 
 
-async def run(settings: StreamsSettings, stop: asyncio.Event) -> None:
-    """Run until `stop`; raises what the worker could not go on from."""
+async def run(
+    settings: StreamsSettings, stop: asyncio.Event, metrics: Metrics = UNMETERED, health: Health | None = None
+) -> bool:
+    """Run until `stop`; whether all was let go in time. Raises what the worker could not go on from."""
+    with in_our_words(settings.bootstrap):
+        return await _run(settings, stop, metrics, health)
+
+
+async def _run(settings: StreamsSettings, stop: asyncio.Event, metrics: Metrics, health: Health | None) -> bool:
     failures: list[BaseException] = []
 
     def fail(error: BaseException) -> None:
         failures.append(error)
         stop.set()
 
-    app = build_app(settings, await partition_count(settings), on_fatal=fail)
+    count = await partition_count(settings)
+    app = build_app(settings, count, on_fatal=fail, metrics=metrics, health=health)
     await app.partitions.reader.start()
     try:
         await app.start()
-        await _until(stop, app)
-        await app.partitions.release()
+        await _until(stop, app, settings.bootstrap)
+        is_released = await _within(settings.streams_stop_s, app.partitions.release())
     finally:
-        await app.stop()
-        await app.partitions.reader.stop()
+        is_closed = await _within(CLOSE_S, app.stop()) and await _within(CLOSE_S, app.partitions.reader.stop())
     if failures:
         raise failures[0]
+    if not is_released:
+        log.warning("left without a last checkpoint; the next worker goes on from the one before")
+    return is_released and is_closed
 
 
-async def _until(stop: asyncio.Event, app: StreamsApp) -> None:
+async def _within(seconds: float, work: Awaitable[object]) -> bool:
+    """Wait so long at most, also for a work that would not be cancelled; whether it was done."""
+    task = asyncio.ensure_future(work)
+    await asyncio.wait({task}, timeout=seconds)
+    if task.done():
+        task.result()
+    return task.done()
+
+
+async def _until(stop: asyncio.Event, app: StreamsApp, bootstrap: str) -> None:
     waits = {asyncio.ensure_future(stop.wait()), asyncio.ensure_future(app.wait_until_stopped())}
     done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for one in pending:
@@ -45,7 +69,7 @@ async def _until(stop: asyncio.Event, app: StreamsApp) -> None:
     for one in done:
         one.result()
     if not stop.is_set():
-        raise AgentracerError("the stream stopped by itself; its log says why") from app.crash_reason
+        raise stopped_by(app.crash_reason, bootstrap) from app.crash_reason
 
 
 def collect_garbage_seldom() -> None:
@@ -55,15 +79,14 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(100_000, 50, 100)
 
 
-def main(settings: StreamsSettings) -> None:
+def main(settings: StreamsSettings, metrics: Metrics = UNMETERED, health: Health | None = None) -> None:
     """Run until a signal says stop."""
 
     async def _main() -> None:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stop.set)
-        await run(settings, stop)
+        stop_on_signals(stop)
+        if not await run(settings, stop, metrics, health):
+            os._exit(0)  # what is left waits for a broker that does not answer, and longer than anybody waits for us
 
     import uvloop  # noqa: PLC0415 - the stream's own extra has it
 

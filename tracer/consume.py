@@ -18,8 +18,11 @@ from aiokafka.errors import CommitFailedError, KafkaError, KafkaTimeoutError
 from schemas import TOPICS, DeadLetter, TopicName, Verdict
 from schemas.dead_letter import to_headers
 from schemas.errors import BrokerUnavailableError, TopicError, UnavailableError
+from schemas.health import Health, Part, silence
+from schemas.metrics import UNMETERED, Metric, Metrics
 
 from .commits import Commits
+from .measure import measure_answer, measure_window
 from .progress import Commit, Progress
 from .protocol import Tracer
 from .settings import TracerSettings
@@ -38,10 +41,17 @@ SEND_AGAIN_S = 1.0
 CLOSE_TIMEOUT_S = 10.0
 
 
-async def consume(settings: TracerSettings, tracer: Tracer, stop: asyncio.Event, clock: Clock | None = None) -> None:
+async def consume(
+    settings: TracerSettings,
+    tracer: Tracer,
+    stop: asyncio.Event,
+    clock: Clock | None = None,
+    metrics: Metrics = UNMETERED,
+    health: Health | None = None,
+) -> None:
     """Trace whatever fails until `stop` is set, then finish what is in work and leave."""
     async with _clients(settings) as (consumer, producer):
-        worker = TracerWorker(settings, tracer, clock or SystemClock(), consumer, producer)
+        worker = TracerWorker(settings, tracer, clock or SystemClock(), consumer, producer, metrics, health or Health())
         try:
             await worker.run(stop)
         except ExceptionGroup as errors:
@@ -61,8 +71,13 @@ class TracerWorker:
         clock: Clock,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
+        metrics: Metrics,
+        health: Health,
     ) -> None:
         self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._health = health
         self._consumer = consumer
         self._producer = producer
         self._window = Window(
@@ -75,7 +90,7 @@ class TracerWorker:
             self._window.partitions, self._send_commit, clock.monotonic, settings.session_timeout_ms / 2000
         )
         judge = Judge(tracer, settings, clock)
-        self._works = Works(self._window, self._commits, judge, self._send_answer, self._advance)
+        self._works = Works(self._window, self._commits, judge, self._send_answer, self._advance, metrics)
         self._draining = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -92,11 +107,26 @@ class TracerWorker:
 
     async def _poll(self) -> None:
         while True:
+            self._health.beat()
+            await self._look()
             found = await self._consumer.getmany(timeout_ms=self._settings.poll_ms, max_records=self._window.room)
             for records in found.values():
                 if vanished := self._window.take(map(_record, records)):
                     log.warning("the broker deleted work that was in hand", extra={"records": vanished})
             self._advance()
+
+    async def _look(self) -> None:
+        """Tell what is in hand, what is left to read, and whether the broker answers."""
+        measure_window(self._metrics, self._window, self._clock.now())
+        if not self._commits.owned:  # then a position may not be known, and would be waited for
+            return
+        for number, progress in list(self._window.partitions.items()):
+            partition = TopicPartition(SOURCE.value, number)
+            end = end_of(self._consumer, partition)
+            if progress.position is not None and end is not None:
+                unread = max(0, end - await self._consumer.position(partition))
+                self._metrics.set(Metric.TRACER_LAG, unread + progress.in_hand, partition=number)
+        self._health.ready(Part.BROKER, silence_of(self._consumer, self._clock))
 
     def _advance(self) -> None:
         """Start what may start, and read on or pause."""
@@ -117,6 +147,7 @@ class TracerWorker:
             await self._send_verdict(work.record.partition, answer)
         else:
             await self._send_letter(answer)
+        measure_answer(self._metrics, answer)
 
     async def _send_verdict(self, partition: int, verdict: Verdict) -> None:
         key, value = verdict.trajectory_id.encode(), verdict.model_dump_json().encode()
@@ -155,6 +186,7 @@ class TracerWorker:
         try:
             await self._consumer.commit(offsets)
         except CommitFailedError:
+            self._metrics.count(Metric.TRACER_COMMITS_REFUSED)
             log.warning("commit refused, the group has moved on", extra={"partitions": sorted(commits)})
             return False
         return True
@@ -164,6 +196,7 @@ class TracerWorker:
     async def revoked(self) -> None:
         """Put what is finished on the broker; the work in hand goes on, and waits with its answers."""
         was_owned = self._commits.disown()
+        self._health.ready(Part.PARTITIONS, "no partitions assigned")
         await self._works.answered(self._settings.session_timeout_ms / 2000)
         if was_owned:
             await self._commits.hand_back()
@@ -177,6 +210,7 @@ class TracerWorker:
         for partition in partitions:
             self._hold(partition, committed.get(partition))
         self._commits.own()
+        self._health.ready(Part.PARTITIONS)
         self._advance()
 
     def _hold(self, partition: TopicPartition, commit: Commit | None) -> None:
@@ -199,6 +233,7 @@ class TracerWorker:
 
     def _drop(self, number: int) -> None:
         self._commits.standing.pop(number, None)
+        self._metrics.forget(Metric.TRACER_LAG, partition=number)
         self._works.cancel(self._window.drop(number))
 
     def fail(self, error: Exception) -> None:
@@ -253,6 +288,22 @@ async def committed_progress(
     """
     found = await consumer._coordinator.fetch_committed_offsets(list(partitions))  # noqa: SLF001  see above
     return {partition: Commit(one.offset, one.metadata or "") for partition, one in found.items() if one.offset >= 0}
+
+
+def end_of(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int | None:
+    """Return up to where there was something to read when the broker answered last."""
+    if partition not in consumer.assignment():
+        return None
+    stable: int | None = consumer.last_stable_offset(partition)
+    high: int | None = consumer.highwater(partition)
+    return stable if stable is not None and stable >= 0 else high
+
+
+def silence_of(consumer: AIOKafkaConsumer, clock: Clock) -> str | None:
+    """Say for how long the broker has not answered, if it was asked and that is long."""
+    asked = consumer.assignment() - consumer.paused()
+    answers = [at for at in map(consumer.last_poll_timestamp, asked) if at is not None]
+    return silence(clock.now().timestamp() - max(answers) / 1000) if answers else None
 
 
 @contextlib.asynccontextmanager

@@ -96,6 +96,11 @@ class Progress:
         """Where reading goes on; None before anything is known."""
         return None if self._floor is None else min(self._owed, default=self.next)
 
+    @property
+    def in_hand(self) -> int:
+        """How many were delivered and are not done with."""
+        return len(self._open) - len(self._owed)
+
     def take(self, offset: int) -> bool:
         """Note a delivered offset; whether it is still to be done, and not yet taken."""
         if self._floor is None or offset < self._floor:  # a first record, or a log that starts anew

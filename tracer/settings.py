@@ -1,12 +1,13 @@
-"""The tracer worker's settings: `AGENTRACER_<FIELD>` in the environment, or arguments.
+"""The tracer worker's settings: arguments, else `AGENTRACER_<FIELD>` in the environment, else the settings file.
 
 Rules: a field says its unit in its name; what another role shares has the same name there.
 """
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas import VerdictPurpose
+from schemas.config_file import PREFIX, readable_config
 
 from .rules import UNCOUNTED
 
@@ -14,9 +15,7 @@ from .rules import UNCOUNTED
 class TracerSettings(BaseSettings):
     """How one tracer worker reads, traces and answers."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="AGENTRACER_", use_attribute_docstrings=True, frozen=True, extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True, extra="ignore")
 
     bootstrap: str = "127.0.0.1:9092"
     """Brokers, as host:port, comma-separated."""
@@ -64,3 +63,15 @@ class TracerSettings(BaseSettings):
     def _empty_is_none(cls, value: str | None) -> str | None:
         """All workers with the empty name would be one member and throw each other out for ever."""
         return value or None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no such file
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor such a folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, the strongest first; raises SettingsError where the file can't be read."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, readable_config())

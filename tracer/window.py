@@ -59,6 +59,26 @@ class Window:
         return self._partitions
 
     @property
+    def waiting(self) -> int:
+        """How many are read ahead and not begun."""
+        return len(self._queue)
+
+    @property
+    def in_work(self) -> int:
+        """How many are begun and not done with."""
+        return len(self._in_work)
+
+    @property
+    def size(self) -> int:
+        """How many bytes are read ahead or in work."""
+        return self._bytes
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest of all came to its topic; None with nothing in hand."""
+        return min((work.record.timestamp_ms for work in (*self._queue, *self._in_work)), default=None)
+
+    @property
     def room(self) -> int:
         """How many more records the next poll may bring."""
         return max(1, self._records - len(self._queue))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from schemas import DeadLetter, Verdict
+from schemas.metrics import UNMETERED, Metric, Metrics
 
 from .commits import Commits
 from .trace import Judge
@@ -22,8 +23,17 @@ Send = Callable[[Work, Verdict | DeadLetter], Awaitable[None]]
 class Works:
     """The tasks of one worker; `done` is called after each answer, when something else may start."""
 
-    def __init__(self, window: Window, commits: Commits, judge: Judge, send: Send, done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        window: Window,
+        commits: Commits,
+        judge: Judge,
+        send: Send,
+        done: Callable[[], None],
+        metrics: Metrics = UNMETERED,
+    ) -> None:
         self._window = window
+        self._metrics = metrics
         self._commits = commits
         self._judge = judge
         self._send = send
@@ -39,6 +49,7 @@ class Works:
     def start(self) -> None:
         """Start whatever may start."""
         for work in self._window.start():
+            self._metrics.count(Metric.TRACER_ATTEMPTS)
             task = self.group.create_task(self._run(work))
             self._tasks[work] = task
             task.add_done_callback(partial(self._forget, work))
@@ -75,6 +86,7 @@ class Works:
 
     async def _again(self, work: Work) -> int:
         self._window.begin(work)
+        self._metrics.count(Metric.TRACER_ATTEMPTS)
         await self._commits.settle()
         return work.attempt
 

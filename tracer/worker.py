@@ -10,6 +10,9 @@ import os
 import signal
 from collections.abc import Coroutine
 
+from schemas.health import Health
+from schemas.metrics import UNMETERED, Metrics
+
 from .consume import consume
 from .protocol import Tracer
 from .rules import by_name
@@ -19,32 +22,38 @@ log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def main(settings: TracerSettings | None = None) -> None:
+def main(settings: TracerSettings | None = None, metrics: Metrics = UNMETERED, health: Health | None = None) -> None:
     """Run one worker until it is told to stop; errors of ours are the caller's to print."""
-    run_in_loop(run(settings or TracerSettings()))
+    run_in_loop(run(settings or TracerSettings(), metrics=metrics, health=health))
 
 
-async def run(settings: TracerSettings, tracer: Tracer | None = None) -> None:
+async def run(
+    settings: TracerSettings,
+    tracer: Tracer | None = None,
+    *,
+    metrics: Metrics = UNMETERED,
+    health: Health | None = None,
+) -> None:
     """Trace until a signal comes, then drain; without a tracer the one that the settings name."""
     tracer = tracer or by_name(settings.tracer, settings.tracer_uncounted)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
-        loop.add_signal_handler(number, _stop, stop)
+        loop.add_signal_handler(number, _stop, stop, number)
     fields = {"tracer": tracer.name, "version": tracer.version, "group": settings.tracer_group}
     log.info("tracer started", extra=fields)
     try:
-        await consume(settings, tracer, stop)
+        await consume(settings, tracer, stop, metrics=metrics, health=health)
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("tracer stopped", extra=fields)
 
 
-def _stop(stop: asyncio.Event) -> None:
+def _stop(stop: asyncio.Event, number: int) -> None:
     if stop.is_set():
         log.warning("a second signal: leaving at once")
-        os._exit(130)
+        os._exit(128 + number)
     stop.set()
 
 

@@ -1,0 +1,116 @@
+"""Reads single partitions without a group: the state on assignment, published trajectories when they are reopened.
+
+Rules: to read the state to its end its owner first writes a mark, and what is read up to it is all there is, so no
+broker's idea of an end is trusted; of a batch that holds a wanted record no more is read than needed.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+
+from schemas import TopicName
+
+from .aside import aside
+from .kafka import BATCH_BYTES, PartitionWriter
+from .settings import StreamsSettings
+from .state import END_KEY, Record
+
+NEAR = 100
+"""Records that are read over rather than sought past: a seek fetches anew."""
+
+
+class PartitionReader:
+    """One group-less consumer, which lives on the loop aside, for one partition at a time."""
+
+    def __init__(self, settings: StreamsSettings) -> None:
+        self._bootstrap = settings.bootstrap
+        self._consumer: Any = None
+        self._lock = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect."""
+        await aside(self._start())
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await aside(self._stop())
+
+    async def beginning(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the first offset that the log of each partition still has."""
+        return await aside(self._beginning([TopicPartition(topic, one) for one in partitions]))
+
+    async def state(self, writer: PartitionWriter) -> list[Record]:
+        """Read a partition's state to a marker that its writer sets now."""
+        nonce = uuid4().bytes
+        await writer.write_end(nonce)
+        async with self._lock:
+            return await aside(self._state(TopicPartition(TopicName.ASSEMBLER_STATE, writer.partition), nonce))
+
+    async def places(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, bytes | None]:
+        """Read single records by their offsets; None where the log no longer has one."""
+        wanted = sorted(set(offsets))
+        if not wanted:
+            return {}
+        async with self._lock:
+            return await aside(self._places(TopicPartition(topic, partition), wanted))
+
+    # what follows runs aside
+
+    async def _start(self) -> None:
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=BATCH_BYTES,
+            check_crcs=False,
+        )
+        await self._consumer.start()
+
+    async def _stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _beginning(self, places: list[TopicPartition]) -> dict[int, int]:
+        found = await self._consumer.beginning_offsets(places)
+        return {tp.partition: offset for tp, offset in found.items()}
+
+    async def _state(self, tp: TopicPartition, nonce: bytes) -> list[Record]:
+        records: list[Record] = []
+        self._consumer.assign([tp])
+        await self._consumer.seek_to_beginning(tp)
+        while True:
+            for found in (await self._consumer.getmany(timeout_ms=500)).values():
+                for record in found:
+                    if record.key == END_KEY and record.value == nonce:
+                        return records
+                    if record.key is not None and record.key != END_KEY:
+                        records.append((record.key, record.value))
+
+    async def _places(self, tp: TopicPartition, wanted: list[int]) -> dict[int, bytes | None]:
+        found: dict[int, bytes | None] = dict.fromkeys(wanted)
+        self._consumer.assign([tp])
+        first = (await self._consumer.beginning_offsets([tp]))[tp]
+        position = -NEAR
+        for offset in wanted:
+            if offset >= max(first, position):
+                if offset >= position + NEAR:
+                    self._consumer.seek(tp, offset)
+                position = await self._read_to(tp, offset, found)
+        return found
+
+    async def _read_to(self, tp: TopicPartition, offset: int, found: dict[int, bytes | None]) -> int:
+        """Take what is wanted on the way to an offset, or to what follows where it is gone; return what comes next."""
+        for _ in range(60):
+            records = (await self._consumer.getmany(tp, timeout_ms=500, max_records=NEAR)).get(tp, ())
+            for record in records:
+                if record.offset in found:
+                    found[record.offset] = record.value
+            if records and records[-1].offset >= offset:
+                return int(records[-1].offset) + 1
+        raise KafkaTimeoutError(f"nothing of {tp} could be read back in half a minute")
