@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 BASE := $(shell command -v $(PYTHON) 2>/dev/null || command -v python3)
 BIN := .venv/bin
+SEEDS ?= 1-10
+JOBS ?= 1
 READY := .venv/.ready
 
-.PHONY: help setup demo test check format lint types bench lock schemas kafka clean
+.PHONY: help setup demo test check format lint types mutants bench chaos lock schemas settings kafka clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,20 +32,30 @@ check: setup kafka ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy schemas streams tracer trainer ops tests benchmarks
 	$(BIN)/python -m schemas.export --check
+	$(BIN)/python -m ops.settings_page --check
 	$(BIN)/pytest -q
 
 format: setup ## write the code as the formatter has it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+mutants: setup kafka ## plant each known fault in a copy of the tree; the tests have to notice (NAMES=… for some)
+	$(BIN)/python -m tests.mutants $(NAMES)
+
 bench: setup kafka ## the benchmarks: ratios against a baseline run beside them
 	$(BIN)/python -m benchmarks
+
+chaos: setup kafka ## the guarantees under fire: ten seeds of six minutes, e.g. SEEDS=3,4 JOBS=2
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --jobs $(JOBS)
 
 kafka: setup ## fetch Apache Kafka's jars by Maven, where Maven and Java 17 are
 	@$(BIN)/python -m ops.kafka.server fetch
 
 schemas: setup ## rewrite the committed JSON Schemas; refuses what breaks the wire
 	$(BIN)/python -m schemas.export
+
+settings: setup ## rewrite ops/settings.md, the page of every setting
+	$(BIN)/python -m ops.settings_page
 
 lock: setup ## resolve pyproject.toml into requirements.lock
 	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra embedded --extra dev \

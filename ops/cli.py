@@ -24,11 +24,13 @@ import typer
 from rich.console import Console
 
 from ops import options
+from ops.config import checked_config, defaults, warn_of_unknown_variables
 from ops.letters import app as letters_app
-from ops.logs import log_to_stderr, quiet_libraries
+from ops.logs import is_logging, log_to_stderr, quiet_libraries
 from ops.plain import plain
 from ops.roles import Role
 from ops.wrong_setting import WrongSetting, is_of_settings, wrong_setting
+from schemas.config_file import CONFIG_VARIABLE
 from schemas.errors import AgentracerError, SettingsError
 
 app = typer.Typer(
@@ -55,8 +57,10 @@ def main() -> None:
         _fail(str(error), error.exit_code)
     except WrongSetting as error:
         if not is_of_settings(error):
-            raise
+            _break(error)
         _fail(wrong_setting(error), SettingsError.exit_code)
+    except Exception as error:  # noqa: BLE001 - it is the end
+        _break(error)
 
 
 def _be_a_process() -> None:
@@ -74,8 +78,31 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:
-    stderr.print(f"agentracer: {plain(message)}", style="red", markup=False, highlight=False)
+    if is_logging() and not sys.stderr.isatty():
+        logging.getLogger("agentracer").critical(message, extra={"exit_code": exit_code})
+    else:
+        stderr.print(f"agentracer: {plain(message)}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(exit_code)
+
+
+def _break(error: Exception) -> NoReturn:
+    """End with what is no error of ours, but a defect: with its trace."""
+    if not is_logging():
+        raise error
+    logging.getLogger("agentracer").critical("a defect ended the worker", exc_info=error, extra={"exit_code": 1})
+    sys.exit(1)
+
+
+@app.callback()
+def configure(ctx: typer.Context, config: options.Config = None) -> None:
+    """Take the settings file into account, here and in everything that is started from here."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    try:
+        ctx.default_map = defaults(ctx.command, checked_config())
+    except SettingsError:
+        if ctx.invoked_subcommand != "doctor":  # it finds what is wrong with the file itself, and goes on
+            raise
 
 
 @app.command()
@@ -167,24 +194,38 @@ def up(
 
 @app.command()
 def worker(role: Annotated[Role, typer.Argument(help="Which role.")]) -> None:
-    """Run one role in this process, for production; settings come from AGENTRACER_… in the environment."""
+    """Run one role in this process, for production: it logs JSON lines to stderr until it is told to stop.
+
+    Settings are variables AGENTRACER_… of the environment, or keys of a TOML file that AGENTRACER_CONFIG or
+    `agentracer --config FILE worker ROLE` names: `agentracer settings` lists them all, with what is in force here.
+    Topics and tables have to be there: `agentracer topics apply`, `agentracer migrate`; `agentracer doctor` looks.
+
+    SIGTERM or Ctrl-C drains: the last checkpoint, insert or verdict is written and committed, then it ends with 0; a
+    second signal ends it at once, and the next worker goes on from the last commit. Other exit codes: 2 a setting is
+    wrong, 3 broker or store do not answer, 4 a topic is missing or not as it has to be, 5 the state or the store's
+    tables are not what this version may go on from, 6 too much rubbish on the topic, 1 anything else.
+    """
+    from ops.health import HealthSettings, watched
+
     log_to_stderr()
-    match role:
-        case Role.STREAMS:
-            from streams.settings import StreamsSettings
-            from streams.worker import main as run_streams
+    warn_of_unknown_variables(os.environ)
+    with watched(role, HealthSettings()) as (metrics, health):
+        match role:
+            case Role.STREAMS:
+                from streams.settings import StreamsSettings
+                from streams.worker import main as run_streams
 
-            run_streams(StreamsSettings())
-        case Role.TRACER:
-            from tracer.settings import TracerSettings
-            from tracer.worker import main as run_tracer
+                run_streams(StreamsSettings(), metrics, health)
+            case Role.TRACER:
+                from tracer.settings import TracerSettings
+                from tracer.worker import main as run_tracer
 
-            run_tracer(TracerSettings())
-        case Role.SINK:
-            from streams.drain import run as run_sink
-            from streams.sink_settings import SinkSettings
+                run_tracer(TracerSettings(), metrics, health)
+            case Role.SINK:
+                from streams.drain import run as run_sink
+                from streams.sink_settings import SinkSettings
 
-            run_sink(SinkSettings())
+                run_sink(SinkSettings(), metrics, health)
 
 
 @app.command()
@@ -327,6 +368,16 @@ def migrate(
         )
     names = [migration.name for migration in applied]
     print(json.dumps(names)) if json_ else stdout.print("\n".join(names) or "nothing to do")
+
+
+@app.command()
+def settings(json_: options.Json = False) -> None:
+    """List every setting: its variable, what is in force here and from where, its default, and what it may be."""
+    from ops.settings_page import listed, table
+    from ops.settings_table import in_force
+
+    found = in_force()
+    print(json.dumps(listed(found), default=str)) if json_ else stdout.print(table(found))
 
 
 @app.command()

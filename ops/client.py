@@ -8,9 +8,9 @@ a BrokerUnavailableError; a topic is never created by the way, and its settings 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -20,8 +20,9 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, MessageSizeTo
 from ops.send import RECORD_BYTES, Ledger, Outgoing, Record, records
 from ops.topic_changes import Change, FoundTopic, Problem, differing, missing, problems, refuse_other_partitions
 from schemas import TOPICS, DeadLetter, PipelineEvent, Topic, TopicName
-from schemas.dead_letter import REDRIVEN, from_record
+from schemas.dead_letter import CONTENT_TYPE, REDRIVEN, from_record
 from schemas.errors import BrokerUnavailableError, SettingsError, TopicError
+from schemas.wire import NDJSON
 
 START_S = 10.0
 ACKNOWLEDGE_S = 60.0
@@ -37,6 +38,13 @@ _KEY_BYTES = 1_500
 _SET_ON_THE_TOPIC = 1
 """Kafka's `config_source` of a setting that was made on the topic itself."""
 _TOPIC_EXISTS = 36
+
+
+class Tail(NamedTuple):
+    """The end of a partition's log: keys and values, oldest first, and whether that is all there is."""
+
+    records: list[tuple[bytes | None, bytes | None]]
+    is_whole: bool
 
 
 async def publish(
@@ -331,6 +339,43 @@ async def _fetched(consumer: Any, ends: dict[Any, int], bootstrap: str) -> Async
             raise BrokerUnavailableError(f"the broker at {bootstrap!r} stopped answering; read again when it is back")
 
 
+def administering(bootstrap: str) -> AbstractAsyncContextManager[Any]:
+    """Give a client that makes, describes and deletes topics, for an `async with` block."""
+    return _open(lambda: _admin(bootstrap), bootstrap)
+
+
+def transacting(bootstrap: str, transactional_id: str) -> AbstractAsyncContextManager[Any]:
+    """Give a transactional producer, for an `async with` block; raises SettingsError where the broker knows none."""
+    return _open(lambda: AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id), bootstrap)
+
+
+async def first_offsets(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:
+    """Return the first offset that the log of each partition still has."""
+    async with _open(lambda: _consumer(bootstrap), bootstrap) as consumer:
+        found = await consumer.beginning_offsets([TopicPartition(topic, number) for number in range(partitions)])
+        return {place.partition: offset for place, offset in found.items()}
+
+
+async def read_tails(bootstrap: str, topic: str, partitions: Iterable[int], offsets: int) -> dict[int, Tail]:
+    """Read what stands at the last so many offsets of some partitions."""
+    places = [TopicPartition(topic, number) for number in partitions]
+    async with _open(lambda: _consumer(bootstrap), bootstrap) as consumer:
+        consumer.assign(places)
+        firsts, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        tails = {place.partition: Tail([], is_whole=ends[place] - offsets <= firsts[place]) for place in places}
+        for place in places:
+            consumer.seek(place, max(firsts[place], ends[place] - offsets))
+        async for found in _fetched(consumer, ends, bootstrap):
+            tails[found.partition].records.append((found.key, found.value))
+        return tails
+
+
+def new_topic(name: str, brokers: list[int], config: dict[str, str]) -> Any:
+    """Describe a topic to be made, with one partition, of one replica, on each of these brokers."""
+    places = {number: [broker] for number, broker in enumerate(brokers)}
+    return NewTopic(name, -1, -1, replica_assignments=places, topic_configs=config)
+
+
 async def report(bootstrap: str, event: PipelineEvent) -> None:
     """Write one report to `pipeline-events`."""
     async with _open(lambda: _producer(bootstrap, _BATCH_BYTES, idempotent=False), bootstrap) as producer:
@@ -339,16 +384,22 @@ async def report(bootstrap: str, event: PipelineEvent) -> None:
         )
 
 
-async def resend(bootstrap: str, *letters: DeadLetter, on_sent: Callable[[DeadLetter], None] = lambda _: None) -> None:
+async def resend(
+    bootstrap: str,
+    *letters: DeadLetter,
+    ndjson: bool = False,
+    on_sent: Callable[[DeadLetter], None] = lambda _: None,
+) -> None:
     """Send dead letters' bytes back to where they came from, with their address in the header `agentracer.redriven`.
 
-    `on_sent` gets each letter that was acknowledged. Whether one was sent back before is the caller's to know.
+    With `ndjson` the bytes are many events, one a line. `on_sent` gets each letter that was acknowledged. Whether one
+    was sent back before is the caller's to know.
     """
     limits = {topic: await _most_bytes(bootstrap, topic) for topic in {letter.topic for letter in letters}}
     largest = max(limits.values(), default=_BATCH_BYTES)
     async with _open(lambda: _producer(bootstrap, largest, idempotent=False), bootstrap) as producer:
         for letter in letters:
-            headers = [(REDRIVEN, letter.address.encode())]
+            headers = [(REDRIVEN, letter.address.encode()), *([(CONTENT_TYPE, NDJSON)] if ndjson else [])]
             value = b"" if letter.key is None and letter.value is None else letter.value
             try:
                 await producer.send_and_wait(letter.topic, value, key=letter.key, headers=headers)

@@ -1,7 +1,7 @@
 """`agentracer dead-letters`: look at what could not be accepted, and send mended or misjudged messages back.
 
-Rules: a redrive keeps the bytes and names the address in a header; it is remembered as a report in the store, so a
-second one needs `--again`.
+Rules: a redrive keeps the bytes and names the address in a header; it is remembered as a report on `pipeline-events`
+and, soon after, in the store, so a second one needs `--again`; what has no bytes is not sent back without any.
 """
 
 import asyncio
@@ -18,13 +18,14 @@ from rich.console import Console
 
 from ops import options
 from ops.plain import cell
-from schemas import DeadLetter, DeadLetterReason, PipelineEvent, PipelineEventKind
+from schemas import DeadLetter, DeadLetterReason, PipelineEvent, PipelineEventKind, TopicName
 from schemas.errors import AgentracerError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="What could not be accepted, with its bytes, reason and address.")
 stdout = Console()
 Address = Annotated[str, typer.Argument(help="topic/partition/offset/line, as `list` prints it.")]
 CHARACTERS_SHOWN = 4000
+REPORTS_LOOKED_AT = 10_000
 _ADDRESS = re.compile(r"(.+)/([0-9]{1,9})/(-?[0-9]{1,18})/([0-9]{1,9})")
 
 
@@ -80,6 +81,9 @@ def redrive(
     mended: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Send these bytes instead of the letter's own.")
     ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="The bytes are many events, one a line, as in the rest of a record.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Send it although it was sent back before.")] = False,
 ) -> None:
     """Send one dead letter back to its topic."""
@@ -90,13 +94,38 @@ def redrive(
     with query.connect(clickhouse, within_s=3.0) as client:
         letter = _found(query.dead_letter(client, *parts), address)
         if not again and query.was_redriven(client, letter.address):
-            raise AgentracerError(f"{address!r} was sent back before; give --again to send it once more")
+            raise _sent_before(address)
     if mended is not None:
         with options.usable(mended):
             letter = letter.model_copy(update={"value": mended.read_bytes()})
-    asyncio.run(kafka.resend(broker, letter))
+    if not letter.value:
+        raise AgentracerError(
+            f"{address!r} holds no bytes that could be sent back ({letter.reason}: {letter.message}); "
+            "give the event itself with --mended FILE"
+        )
+    if not again and asyncio.run(_was_redriven_lately(broker, letter.address)):
+        raise _sent_before(address)
+    asyncio.run(kafka.resend(broker, letter, ndjson=lines))
     asyncio.run(kafka.report(broker, _redriven(letter)))
     stdout.print(cell(f"sent {letter.address} back to {letter.topic}"))
+
+
+async def _was_redriven_lately(broker: str, address: str) -> bool:
+    """Look among the latest reports, which the store may not have yet."""
+    from ops import client as kafka
+
+    tails = await kafka.read_tails(broker, TopicName.PIPELINE_EVENTS, [0], REPORTS_LOOKED_AT)
+    wanted = {"address": address}
+    return any(
+        key == PipelineEventKind.REDRIVEN.encode()
+        and value
+        and PipelineEvent.model_validate_json(value).detail == wanted
+        for key, value in tails[0].records
+    )
+
+
+def _sent_before(address: str) -> AgentracerError:
+    return AgentracerError(f"{address!r} was sent back before; give --again to send it once more")
 
 
 def _redriven(letter: DeadLetter) -> PipelineEvent:

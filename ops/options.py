@@ -55,6 +55,15 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        envvar="AGENTRACER_CONFIG",
+        metavar="FILE",
+        help="Settings from this TOML file, below the environment; no file is read unless it is named.",
+    ),
+]
 Broker = Annotated[
     str | None,
     typer.Option(
@@ -77,10 +86,20 @@ Store = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object (or list) on stdout; progress goes to stderr.")]
 Rules = Annotated[
     Path | None,
-    typer.Option("--rules", metavar="FILE", help="Routing rules (TOML): what counts as failure, per system."),
+    typer.Option(
+        "--rules",
+        envvar="AGENTRACER_ROUTING_RULES",
+        metavar="FILE",
+        help="Routing rules (TOML): what counts as failure, per system.",
+    ),
 ]
 TracerName = Annotated[
-    str, typer.Option("--tracer", help="last_error, last_step, commonest_agent or random: model-free floors.")
+    str,
+    typer.Option(
+        "--tracer",
+        envvar="AGENTRACER_TRACER",
+        help="last_error, last_step, commonest_agent or random: model-free floors.",
+    ),
 ]
 Rate = Annotated[
     float | None, typer.Option(min=0.001, help="Events a second; as fast as the broker takes them if left out.")

@@ -18,11 +18,14 @@ from typing import IO, NamedTuple, Self
 
 from ops import child
 from ops.client import apply_topics, publish
+from ops.config import checked_config
 from ops.embedded.broker import EmbeddedBroker
 from ops.embedded.store import EmbeddedStore
+from ops.health import own_port
 from ops.kafka.server import KafkaServer
 from ops.query import connect
 from ops.roles import Role
+from schemas.config_file import PREFIX
 from schemas.errors import (
     AgentracerError,
     BrokerUnavailableError,
@@ -154,7 +157,7 @@ class Pipeline:
             "AGENTRACER_TRANSACTIONS": "false" if self.is_embedded else "true",
             "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH")))),
         }
-        return {**(QUICK_TO_JOIN if self.is_embedded else {}), **os.environ, **own, **self._settings}
+        return {**(_quick_to_join() if self.is_embedded else {}), **os.environ, **own, **self._settings}
 
     def start(self) -> None:
         """Start what is not there, make topics and tables, and start the roles."""
@@ -168,7 +171,7 @@ class Pipeline:
             migrate(client, database_of(self.clickhouse), retention=retention())
         for role in Role:
             self._note(f"starting the {role} worker")
-            self.workers[role] = Worker(role, self.environment)
+            self.workers[role] = Worker(role, {**self.environment, **own_port(role, self.environment)})
 
     def _start_store(self) -> None:
         if self._where.clickhouse is None:
@@ -241,6 +244,12 @@ class Pipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _quick_to_join() -> dict[str, str]:
+    """Return what the settings file doesn't say, over which the environment would stand."""
+    said = checked_config()
+    return {name: value for name, value in QUICK_TO_JOIN.items() if name.removeprefix(PREFIX).lower() not in said}
 
 
 def retention() -> Retention:

@@ -12,6 +12,7 @@ import typer.core
 import typer.main
 
 from ops.cli import app
+from ops.health import HealthSettings
 from ops.roles import Role
 from streams.settings import StreamsSettings
 from streams.sink_settings import SinkSettings
@@ -54,14 +55,22 @@ def ignored(arguments: Sequence[str], environment: Mapping[str, str], patch: pyt
     return set(environment) - {name for name in environment if _field(name) in _settings(role, environment, patch)}
 
 
+def health_of(environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> HealthSettings:
+    """Return where a worker with this environment answers probes."""
+    with patch.context() as own:
+        for name, value in environment.items():
+            own.setenv(name, value)
+        return HealthSettings()
+
+
 def _settings(role: Role, environment: Mapping[str, str], patch: pytest.MonkeyPatch) -> set[str]:
-    """Return the fields that the role's settings take from an environment."""
+    """Return the fields that the role's settings, and those of its health, take from an environment."""
     with patch.context() as own:
         for name in ours(os.environ):
             own.delenv(name)
         for name, value in environment.items():
             own.setenv(name, value)
-        return SETTINGS[role]().model_fields_set
+        return SETTINGS[role]().model_fields_set | HealthSettings().model_fields_set
 
 
 def _field(variable: str) -> str:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +16,17 @@ import jsonschema
 import pytest
 import yaml
 
+from ops import child
 from ops.client import apply_topics
+from ops.health import HealthSettings, watched
 from ops.kafka.jars import KAFKA_VERSION, jars
 from ops.kafka.server import KafkaServer
+from ops.roles import Role
 from schemas.errors import KafkaUnavailableError
+from schemas.health import Part
 from schemas.topics import TOPICS, TopicName
 from streams.sink_settings import database_of
-from tests.ops.deployed import DEPLOY, PROJECT, ROOT, ignored, options_of, ours, role_of
+from tests.ops.deployed import DEPLOY, PROJECT, ROOT, health_of, ignored, options_of, ours, role_of
 from tests.ops.deployed import SETTINGS as SETTINGS_OF
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -117,6 +123,38 @@ def test_every_variable_of_ours_is_a_setting_of_what_it_is_given_to(
 
 def test_every_role_has_a_service() -> None:
     assert {role_of(service["command"]) for service in OURS.values()} >= set(SETTINGS_OF)
+
+
+WORKERS = {name: service for name, service in OURS.items() if role_of(service["command"]) is not None}
+
+
+@pytest.mark.parametrize("service", WORKERS)
+def test_a_workers_health_check_asks_where_it_answers_and_fails_while_it_is_not_ready(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ours(WORKERS[service]["environment"])
+    settings = health_of(given, monkeypatch)
+    assert settings.health_host == "0.0.0.0"  # for a scraper beside it; nothing is published
+    assert "ports" not in WORKERS[service]
+    kind, python, flag, code = WORKERS[service]["healthcheck"]["test"]
+    assert (kind, python) == ("CMD", "python")
+    assert f"127.0.0.1:{settings.health_port}/" in code
+    here = HealthSettings(health_port=child.free_port(), health_host="127.0.0.1")
+    with watched(Role.SINK, here) as (_, health):
+        command = [sys.executable, flag, code.replace(f":{settings.health_port}/", f":{here.health_port}/")]
+        waiting = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+        health.ready(Part.PARTITIONS)
+        ready = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert waiting.returncode == 1
+    assert "no partitions assigned" in waiting.stderr
+    assert (ready.returncode, ready.stdout, ready.stderr) == (0, "", "")
+
+
+def test_a_health_check_gives_up_before_the_next_one() -> None:
+    for service in SERVICES.values():
+        if "healthcheck" in service:
+            assert _seconds(service["healthcheck"]["timeout"]) < _seconds(service["healthcheck"]["interval"])
+    assert {"kafka", "clickhouse", "grafana", *WORKERS} <= {one for one in SERVICES if "healthcheck" in SERVICES[one]}
 
 
 @pytest.mark.parametrize("service", SERVICES)

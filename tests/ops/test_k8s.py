@@ -12,10 +12,13 @@ import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
+from ops import child
+from ops.health import HealthSettings, watched
 from ops.roles import Role
 from schemas import TopicName
 from streams.settings import StreamsSettings
-from tests.ops.deployed import DEPLOY, DOCKERFILES, PROJECT, SETTINGS, ignored, options_of, role_of
+from tests.ops.deployed import DEPLOY, DOCKERFILES, PROJECT, SETTINGS, health_of, ignored, options_of, role_of
+from tests.ops.test_health import ask
 
 Manifest = dict[str, Any]
 FOLDER = DEPLOY / "k8s"
@@ -147,6 +150,36 @@ def test_a_worker_drains_before_it_is_killed(built: list[Manifest]) -> None:
             fields = SETTINGS[role].model_fields
             takes = [fields[name].default for name in ("sink_stop_s", "drain_timeout_s") if name in fields]
             assert pod["terminationGracePeriodSeconds"] > max(takes, default=0) + 5
+
+
+def test_a_worker_is_probed_and_scraped_where_it_answers(
+    built: list[Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for deployment in _of(built, "Deployment"):
+        template = deployment["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        settings = health_of(_environment(container, built), monkeypatch)
+        assert settings.health_host == "0.0.0.0"  # a probe comes from the node
+        (port,) = container["ports"]
+        assert port["containerPort"] == settings.health_port
+        probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+        assert {probe["port"] for probe in probes.values()} == {port["name"]}
+        assert probes["startup"]["path"] == probes["liveness"]["path"] == "/healthz"
+        assert probes["readiness"]["path"] == "/readyz"
+        asked = template["metadata"]["annotations"]
+        assert asked["prometheus.io/scrape"] == "true"
+        assert asked["prometheus.io/port"] == str(port["containerPort"])
+        paths = [probe["path"] for probe in probes.values()] + [asked["prometheus.io/path"]]
+        here = child.free_port()
+        with watched(Role.SINK, HealthSettings(health_port=here, health_host="127.0.0.1")):
+            assert [ask(here, path)[0] for path in paths] == [200, 200, 503, 200]
+
+
+def test_no_job_is_probed(built: list[Manifest]) -> None:
+    for job in _of(built, "Job"):
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert not [name for name in container if name.endswith("Probe")]
+        assert not [one for one in container.get("env", []) if "HEALTH" in one["name"]]
 
 
 def test_a_selector_finds_the_pods_of_its_own_worker_and_no_others(built: list[Manifest]) -> None:

@@ -129,15 +129,15 @@ def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch:
 
 def test_a_store_of_ones_own_gets_its_tables_in_the_database_of_its_url(store_url: str) -> None:
     url = f"{store_url}/of_its_own"
+    listed = "SELECT count() FROM system.tables WHERE database = {name:String}"
+    with connect(f"{store_url}/default") as client:
+        before = client.query(listed, {"name": DATABASE}).result_rows
     with Pipeline(Where(clickhouse=url), settings=FAST) as pipeline:
         assert pipeline.environment["AGENTRACER_CLICKHOUSE_URL"] == url
         pipeline.check()
         with connect(url) as client:
             assert client.query("SELECT count() FROM trajectories").result_rows == [(0,)]
-            listed = client.query(
-                "SELECT count() FROM system.tables WHERE database = {name:String}", {"name": DATABASE}
-            )
-            assert listed.result_rows == [(0,)]
+            assert client.query(listed, {"name": DATABASE}).result_rows == before
     with connect(url) as client:
         assert client.query("SELECT count() FROM trajectories").result_rows == [(0,)], "it was not started here"
         client.command("DROP DATABASE of_its_own")
