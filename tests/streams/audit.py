@@ -6,8 +6,9 @@ from functools import cache
 
 from schemas import Trajectory
 from schemas.wire import BadLine, Line, is_ndjson, read_line, read_record
-from streams.assemble import FORWARDED, Assembler
+from streams.assemble import Assembler
 from streams.home import home_partition
+from streams.relay import FORWARDED, told
 from streams.state import SOURCE_KEY
 from tests.streams.broker import Headers, ListBroker, Worker
 from tests.streams.model import Model, Run, right_order
@@ -66,7 +67,7 @@ def check_nothing_was_lost(worker: Worker) -> None:
     lines = [(record, line) for record in worker.topics.steps for line in lines_of(record.value, record.headers)]
     letters = {(one.offset, one.line): one.value for one in worker.topics.dead_letters}
     assert len(letters) == len(worker.topics.dead_letters)
-    outcomes = {value for _, value in worker.topics.outcomes}
+    outcomes = {_says(value) for _, value in worker.topics.outcomes}
     sent: Counter[str] = Counter()
     for record, line in lines:
         if (record.offset, line.number) in letters:
@@ -77,7 +78,7 @@ def check_nothing_was_lost(worker: Worker) -> None:
             continue
         text = line.event.model_dump_json()
         sent[text] += 1
-        assert text in steps or any(_says(value) == text for value in outcomes)
+        assert text in steps or text in outcomes
     assert all(count <= sent[text] for text, count in steps.items())
 
 
@@ -105,4 +106,6 @@ def _says(value: bytes) -> str:
 
 @cache
 def lines_of(value: bytes | None, headers: Headers) -> list[Line | BadLine]:
+    if told(headers) is not None and not value:
+        return []
     return read_record(value, ndjson=is_ndjson(headers))

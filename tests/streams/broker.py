@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from schemas import CloseReason, DeadLetter, DeadLetterReason, Event, PipelineEvent, Trajectory
 from schemas.wire import NDJSON
-from streams.assemble import FORWARDED, Assembler, SourceRecord
+from streams.assemble import Assembler, SourceRecord
 from streams.checkpoint import Checkpoint, Due, collect, committed, due, restore
 from streams.close import Base, read_base
 from streams.limits import Limits
+from streams.relay import FORWARDED, time_header
 from streams.route import RoutingRules
 from streams.state import Record, read_state
 from tests.factories import START, raw, step
@@ -60,10 +61,13 @@ class ListBroker:
         topics.outcomes += checkpoint.outcomes
         topics.dead_letters += checkpoint.dead_letters
         topics.reports += checkpoint.reports
+        time = time_header(partition, checkpoint.source.watched_ms)
         for forward in checkpoint.forwards:
-            header = ((FORWARDED, b"%d" % partition),)
+            header = ((FORWARDED, b"%d" % partition), time)
             self.append(forward.partition, forward.raw, header, forward.trajectory_id.encode())
-        topics.state += checkpoint.records(places)
+        for home in checkpoint.told:
+            self.append(home, b"", (time,))
+        topics.state += [*checkpoint.state, *checkpoint.last(places)]
         return places
 
     def compact(self, partition: int, *, tombstones: bool = False) -> None:

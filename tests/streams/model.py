@@ -13,10 +13,11 @@ from schemas import CloseReason, DeadLetterReason, Event, OutcomeEvent, StepEven
 from schemas.fields import EARLIEST
 from schemas.topics import MB
 from schemas.wire import BadLine, Line, is_ndjson, read_record
-from streams.assemble import FORWARDED, SourceRecord
+from streams.assemble import SourceRecord
 from streams.home import home_partition
 from streams.limits import Limits
 from streams.marker import id_hash
+from streams.relay import FORWARDED, told
 
 Rank = tuple[datetime, bytes]
 Letter = tuple[DeadLetterReason, int, int, bytes | None]
@@ -43,9 +44,11 @@ class Run:
     place: int = 0
     reason: CloseReason | None = None
     limit: CloseReason | None = None
+    via: dict[int, int] = field(default_factory=dict)
+    """Partitions that forwarded what is new of it, and their time then."""
 
     def copy(self) -> "Run":
-        return replace(self, lines=list(self.lines))
+        return replace(self, lines=list(self.lines), via=dict(self.via))
 
     @property
     def new(self) -> list[Line]:
@@ -157,6 +160,8 @@ class Model:
         self.next_offset = 0
         self.written = Written()
         self.turns = 0
+        self.elsewhere: dict[int, int] = {}
+        """The time of other partitions, as they told it last."""
         self.append_ms = 0
         """Of the last record that was read since the start."""
 
@@ -164,6 +169,7 @@ class Model:
         """Return what a worker knows that starts from here: of a limit, only what is published."""
         copy = Model(self.partition, self.partitions, self.limits)
         copy.time_ms, copy.watched_ms, copy.next_offset = self.time_ms, self.watched_ms, self.next_offset
+        copy.elsewhere = dict(self.elsewhere)
         copy.runs = [run.copy() for run in self.runs]
         for turn, run in enumerate(sorted(copy.open, key=lambda run: (run.quiet_since, run.trajectory_id))):
             run.turn = turn
@@ -194,6 +200,10 @@ class Model:
         self.next_offset = record.offset + 1
         self.append_ms = record.append_ms
         self._appended(record.append_ms)
+        if (time := told(record.headers)) is not None:
+            self.elsewhere[time.partition] = time.watched_ms
+            if not record.value:
+                return
         for line in read_record(record.value, ndjson=is_ndjson(record.headers)):
             if isinstance(line, BadLine):
                 self._refuse(line.reason, record, line)
@@ -236,13 +246,13 @@ class Model:
 
     def _begin(self, line: Line, record: SourceRecord) -> None:
         home = home_partition(line.event.trajectory_id, self.partitions)
-        if home != self.partition:
+        if len(line.raw) > self.limits.max_bytes:
+            self._refuse(DeadLetterReason.TOO_LARGE, record, line)
+        elif home != self.partition:
             if any(name == FORWARDED for name, _ in record.headers):
                 self._refuse(DeadLetterReason.MISROUTED, record, line)
             else:
                 self.written.forwards.append((home, line.raw))
-        elif len(line.raw) > self.limits.max_bytes:
-            self._refuse(DeadLetterReason.TOO_LARGE, record, line)
         else:
             run = Run(line.event.trajectory_id, record.append_ms, self.watched_ms)
             self.runs.append(run)
@@ -262,6 +272,8 @@ class Model:
         run.is_open = True
         run.quiet_since, run.last_append_ms = self.watched_ms, record.append_ms
         run.turn = self.turns = self.turns + 1
+        if (time := told(record.headers)) is not None:
+            run.via[time.partition] = time.watched_ms
         if isinstance(line.event, OutcomeEvent):
             self.written.outcomes.append(line.raw)
 
@@ -278,7 +290,7 @@ class Model:
 
     def _reason(self, run: Run) -> CloseReason | None:
         quiet_ms = self.watched_ms - run.quiet_since
-        is_quiet = quiet_ms >= self.limits.grace_ms
+        is_quiet = quiet_ms >= self.limits.grace_ms and self._is_quiet_elsewhere(run, self.limits.grace_ms)
         only_outcomes = not run.steps(run.new)
         by_itself = CloseReason.COMPLETED if run.is_ended else CloseReason.IDLE
         if run.revision and only_outcomes and not run.is_ended:
@@ -289,11 +301,14 @@ class Model:
             return by_itself
         if not run.revision and run.is_ended and run.steps() and (is_quiet or run.is_whole()):
             return by_itself
-        if quiet_ms >= self.limits.idle_ms:
+        if quiet_ms >= self.limits.idle_ms and self._is_quiet_elsewhere(run, self.limits.idle_ms):
             return run.limit or by_itself
         if not run.revision and self.time_ms - run.opened_ms >= self.limits.max_age_ms:
             return CloseReason.TOO_OLD
         return None
+
+    def _is_quiet_elsewhere(self, run: Run, for_ms: int) -> bool:
+        return all(self.elsewhere[partition] - then_ms >= for_ms for partition, then_ms in run.via.items())
 
     def take(self, decided: Iterable[tuple[Run, CloseReason]]) -> Written:
         """Write a checkpoint."""
@@ -325,7 +340,7 @@ class Model:
     def _close(self, run: Run, reason: CloseReason) -> Revision:
         run.revision += 1
         run.reason, run.closed_ms, run.taken = reason, self.time_ms, len(run.lines)
-        run.limit = reason if reason.is_limit else None
+        run.limit, run.via = reason if reason.is_limit else None, {}
         steps, stands = right_order(run.steps()), run.last_outcome()
         indices = [step.step_index for step in steps if step.step_index is not None]
         missing = [index for index in range(max(indices, default=-1) + 1) if index not in indices]

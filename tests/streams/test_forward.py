@@ -1,10 +1,10 @@
 from datetime import timedelta
 
 from schemas import DeadLetterReason
-from streams.assemble import FORWARDED
 from streams.home import home_partition
+from streams.relay import FORWARDED, time_header
 from tests.factories import START, raw, step
-from tests.streams.broker import ListBroker, Worker
+from tests.streams.broker import START_MS, ListBroker, Worker
 
 HERE, ELSEWHERE = "alpha", "epsilon"
 """Of two partitions the first is at home in 0, the second in 1."""
@@ -23,7 +23,7 @@ def test_an_event_read_elsewhere_is_forwarded_to_its_home_inside_the_checkpoint(
     assert here.checkpoint() == []
     (record,) = there.topics.steps
     assert (record.key, record.value, record.headers) == (
-        ELSEWHERE.encode(), raw(step(ELSEWHERE, final=True)), ((FORWARDED, b"0"),),
+        ELSEWHERE.encode(), raw(step(ELSEWHERE, final=True)), ((FORWARDED, b"0"), time_header(0, START_MS)),
     )  # fmt: skip
     there.read()
     assert [one.trajectory_id for one in there.checkpoint()] == [ELSEWHERE]

@@ -20,6 +20,8 @@ APPENDED_MS = 1_772_366_400_000
 class Said(NamedTuple):
     at: int
     is_empty: bool
+    position: int = 0
+    end: int = 0
 
 
 class Bed:

@@ -2,6 +2,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from ops.embedded.store import EmbeddedStore
 from schemas import StepKind, ToolUse, Usage, VerdictPurpose
 from schemas.errors import SettingsError, StateError, StoreUnavailableError
 from streams import tables
-from streams.migrate import migrate
+from streams.migrate import check_migrated, migrate
 from streams.rows import Row, dead_letter_row, label_row, outcome_row, pipeline_event_row, step_rows, trajectory_row
 from streams.sink import Store, StoreAwayError, address_of, connect
 from streams.tables import Table
@@ -269,6 +270,16 @@ def test_a_killed_store_is_away_and_takes_the_rows_when_it_is_back(tmp_path: Pat
         assert store.ping()
         assert store.insert(tables.STEPS, steps(3), "t") == []
         assert rows(store, "SELECT count() FROM steps") == [(3,)]
+
+
+def test_a_store_that_is_gone_when_it_is_asked_for_its_tables_is_unavailable(tmp_path: Path) -> None:
+    server = EmbeddedStore(tmp_path)
+    with server:
+        store = connect(f"{server.url}/one")
+        migrate(store.client, "one")
+        store.ask(partial(check_migrated, database="one"))
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        store.ask(partial(check_migrated, database="one"))
 
 
 def test_where_nothing_listens_connecting_gives_up_in_time_and_names_the_address() -> None:

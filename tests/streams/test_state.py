@@ -48,7 +48,14 @@ def test_the_source_is_read_back() -> None:
 @given(IDS, st.lists(st.binary(max_size=30), max_size=6))
 def test_a_segment_is_read_back_with_its_events_in_their_order(trajectory_id: str, events: list[bytes]) -> None:
     (one,) = read_state([segment(trajectory_id, 3, tuple(events))]).segments
-    assert one == (trajectory_id, 500, 3, 900, events)
+    assert one == (trajectory_id, 500, 3, 900, None, events)
+
+
+def test_a_segment_of_version_1_is_read() -> None:
+    key = segment()[0]
+    value = struct.pack(">Bq", 1, 900) + struct.pack(">I", 3) + b"abc"
+    (one,) = read_state([(key, value)]).segments
+    assert (one.last_ms, one.via, one.events) == (900, None, [b"abc"])
 
 
 @given(IDS)
@@ -84,14 +91,14 @@ def test_the_readers_own_end_marks_are_no_state() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        (SOURCE_KEY, source_record(SOURCE.model_copy(update={"version": 2}))[1]),
+        (SOURCE_KEY, source_record(SOURCE.model_copy(update={"version": 3}))[1]),
         (SOURCE_KEY, b'{"offset":1}'),
-        (segment()[0], struct.pack(">Bq", 2, 0)),
-        (marker_key("t1"), b"\x02" + (marker_record()[1] or b"")[1:]),
+        (segment()[0], struct.pack(">Bq", 3, 0)),
+        (marker_key("t1"), b"\x03" + (marker_record()[1] or b"")[1:]),
     ],
 )
 def test_a_state_of_another_version_is_refused(record: Record) -> None:
-    with pytest.raises(StateError, match=r"version (2|None).*upgrade"):
+    with pytest.raises(StateError, match=r"version (3|None).*upgrade"):
         read_state([record])
 
 

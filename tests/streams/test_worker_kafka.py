@@ -22,10 +22,11 @@ from schemas import (
     Trajectory,
 )
 from schemas.dead_letter import from_record
-from schemas.errors import AgentracerError, OffsetsLostError, PartitionCountError
+from schemas.errors import AgentracerError, BrokerUnavailableError, OffsetsLostError, PartitionCountError
 from streams.home import home_partition
-from streams.kafka import PartitionReader
+from streams.kafka import in_our_words, stopped_by
 from streams.limits import Limits
+from streams.reader import PartitionReader
 from streams.settings import StreamsSettings
 from streams.worker import run
 from tests.conftest import Broker
@@ -75,7 +76,7 @@ def _settings(bootstrap: str, **fields: Any) -> StreamsSettings:
 
 
 @asynccontextmanager
-async def working(settings: StreamsSettings) -> AsyncIterator[asyncio.Task[None]]:
+async def working(settings: StreamsSettings) -> AsyncIterator[asyncio.Task[bool]]:
     stop = asyncio.Event()
     task = asyncio.create_task(run(settings, stop))
     try:
@@ -134,21 +135,6 @@ def _ended(trajectory_id: str, steps: int = 3) -> list[Event]:
         step(trajectory_id, index, final=index == last, outcome=outcome() if index == last else None)
         for index in range(steps)
     ]
-
-
-async def test_what_a_sender_aborts_is_never_seen(broker: str) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=broker, transactional_id="a-sender")
-    await producer.start()
-    await producer.begin_transaction()
-    for event in _ended("aborted"):
-        await producer.send_and_wait(TopicName.STEP_EVENTS, raw(event), partition=0)
-    await producer.abort_transaction()
-    await producer.stop()
-    async with working(_settings(broker)):
-        await send(broker, *_ended("kept"))
-        found = await until(1, lambda: trajectories(broker))
-    assert [one.trajectory_id for one in found] == ["kept"]
-    assert await _read(broker, TopicName.DEAD_LETTERS) == []
 
 
 async def test_a_worker_goes_on_from_its_state_and_reads_content_back_from_the_topic(broker: str) -> None:
@@ -281,3 +267,18 @@ async def test_places_that_the_log_no_longer_has_read_back_as_none(broker: str) 
         assert await reader.places(TopicName.TRAJECTORIES, record.partition, [record.offset]) == {record.offset: None}
     finally:
         await reader.stop()
+
+
+def test_a_stream_that_its_broker_ended_says_so_and_any_other_end_is_a_defect() -> None:
+    lost = stopped_by(KafkaError("Unexpected error during coordination"), "host:9092")
+    assert isinstance(lost, BrokerUnavailableError)
+    assert "'host:9092'" in str(lost)
+    assert stopped_by(RuntimeError(), "host:9092").exit_code == 1
+    assert stopped_by(None, "host:9092").exit_code == 1
+
+
+def test_what_the_brokers_client_raises_is_said_in_our_words_and_a_defect_stays_one() -> None:
+    with pytest.raises(BrokerUnavailableError, match="'host:9092' ended the work"), in_our_words("host:9092"):
+        raise KafkaError
+    with pytest.raises(KeyError), in_our_words("host:9092"):
+        raise KeyError

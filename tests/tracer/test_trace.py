@@ -102,10 +102,21 @@ async def test_what_has_used_its_attempts_in_crashes_is_not_tried_again() -> Non
     assert (found.status, found.reason, found.attempts) == (VerdictStatus.ABSTAINED, "crashed", 3)
 
 
-async def test_what_even_kills_its_worker_when_it_is_opened_becomes_a_dead_letter() -> None:
-    found = await Bed(refuse).answer(trajectory().model_dump_json().encode(), attempt=5)
+@pytest.mark.parametrize("attempt", [5, 6, 30])
+async def test_of_what_even_kills_its_worker_when_it_is_opened_only_the_head_is_read(attempt: int) -> None:
+    whole = trajectory(task='a "steps":[ in a string, and \\,"steps":[').model_dump_json().encode()
+    poison = whole.replace(b'"content"', b'"no such field"')
+    assert isinstance(await Bed(refuse).answer(poison, attempt=1), DeadLetter)
+    found = await Bed(refuse).answer(poison, attempt=attempt)
+    assert isinstance(found, Verdict)
+    assert (found.status, found.reason, found.attempts) == (VerdictStatus.ABSTAINED, "crashed", 3)
+    assert (found.trajectory_id, found.revision) == (trajectory().trajectory_id, trajectory().revision)
+
+
+async def test_of_what_has_no_head_either_its_bytes_are_kept() -> None:
+    found = await Bed(refuse).answer(b'{"trajectory_id":1,"steps":[', attempt=9)
     assert isinstance(found, DeadLetter)
-    assert found.message == "its worker died 4 times, the last time only opening it"
+    assert found.value == b'{"trajectory_id":1,"steps":['
 
 
 async def test_an_error_is_tried_again_and_each_try_is_counted() -> None:
