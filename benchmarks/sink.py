@@ -9,13 +9,13 @@ store.
 import asyncio
 import time
 from datetime import UTC, datetime
-from statistics import median
 from uuid import uuid4
 
 from aiokafka import AIOKafkaProducer
 from clickhouse_connect.datatypes.registry import get_from_name
 
 from benchmarks.load import step_event
+from benchmarks.report import Result, Scale, Target, in_pairs, medians, ratio_of
 from ops.client import apply_topics
 from ops.embedded.store import EmbeddedStore
 from ops.kafka.server import KafkaServer
@@ -30,6 +30,8 @@ from streams.tables import STEPS
 ROWS = 10_000
 STEPS_EACH = 20
 TRAJECTORIES = 10_000
+INSERTS = 4
+"""Pairs of a round."""
 
 
 def trajectories(count: int) -> list[Trajectory]:
@@ -72,12 +74,12 @@ def ours(store: Store, rows: list[Row]) -> float:
     return ROWS / (time.perf_counter() - begun)
 
 
-async def whole(store: Store, bootstrap: str) -> float:
-    """Return steps/s from Kafka into the store."""
+async def whole(store: Store, bootstrap: str, count: int) -> float:
+    """Return steps/s of so many trajectories from Kafka into the store."""
     await apply_topics(bootstrap, partitions=4, replicas=1)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=20, max_batch_size=1_000_000)
     await producer.start()
-    for one in trajectories(TRAJECTORIES):
+    for one in trajectories(count):
         value = one.model_dump_json(exclude_defaults=True).encode()
         await producer.send(TopicName.TRAJECTORIES, value, key=one.trajectory_id.encode())
     await producer.stop()
@@ -86,7 +88,7 @@ async def whole(store: Store, bootstrap: str) -> float:
     settings = SinkSettings(bootstrap=bootstrap, clickhouse_url=f"http://{store.address}/{store.database}")
     draining = asyncio.create_task(drain(settings, stop))
     first: tuple[float, int] | None = None
-    while (stored := await asyncio.to_thread(_stored, store)) < TRAJECTORIES * STEPS_EACH:
+    while (stored := await asyncio.to_thread(_stored, store)) < count * STEPS_EACH:
         first = first or ((time.perf_counter(), stored) if stored else None)
         await asyncio.sleep(0.05)
     assert first is not None, "it was over before it could be measured"
@@ -100,25 +102,21 @@ def _stored(store: Store) -> int:
     return int(store.client.query("SELECT count() FROM steps_raw").result_rows[0][0])
 
 
-def main(rounds: int = 5) -> dict[str, float]:
-    """Print and return the table; raises KafkaUnavailableError where there is no Java or Maven."""
-    with EmbeddedStore() as server:
+def results(scale: Scale) -> list[Result]:
+    """Measure; raises KafkaUnavailableError where there is no Java or Maven."""
+    with EmbeddedStore() as server, KafkaServer() as kafka:
         store = connect(f"{server.url}/agentracer")
         migrate(store.client, store.database)
         rows = [row for one in trajectories(ROWS // STEPS_EACH) for row in step_rows(one)]
         columns = list(zip(*rows, strict=True))
-        pairs = [(bare(store, columns), ours(store, rows)) for _ in range(4 * rounds + 1)][1:]
-        of_bare, of_ours = (median(pair[side] for pair in pairs) for side in (0, 1))
-        ratio = median(pair[1] / pair[0] for pair in pairs)
-        print(f"rows/s into the embedded store, {ROWS} rows an insert (median of {len(pairs)} pairs)")
-        print(f"    bare clickhouse-connect   {of_bare:10,.0f}")
-        print(f"    sink.Store.insert         {of_ours:10,.0f}   {ratio:.2f} of bare")
-        with KafkaServer() as kafka:
-            rate = asyncio.run(whole(store, kafka.bootstrap))
-        print(f"    the whole sink            {rate:10,.0f} steps/s from Kafka")
+        ours(store, rows)  # the first one of a store takes longer
+        pairs = in_pairs(
+            scale.of(INSERTS, 1) * scale.rounds, "sink", lambda: ours(store, rows), lambda: bare(store, columns)
+        )
+        rate = asyncio.run(whole(store, kafka.bootstrap, scale.of(TRAJECTORIES, 1_000)))
         store.close()
-    return {"bare_rows_s": of_bare, "insert_rows_s": of_ours, "ratio": ratio, "sink_steps_s": rate}
-
-
-if __name__ == "__main__":
-    main()
+    of_ours, of_bare = medians(pairs)
+    what, base = f"the sink's insert, {ROWS:,} rows", f"bare clickhouse-connect insert of ready columns {of_bare:,.0f}"
+    insert = Result("sink", what, f"{of_ours:,.0f} rows/s", base, ratio_of(pairs), Target(at_least=0.8), len(pairs))
+    what, base = "the whole sink, from Kafka into the store", f"bare insert {of_bare:,.0f}"
+    return [insert, Result("sink, whole", what, f"{rate:,.0f} steps/s", base, rate / of_bare)]

@@ -1,139 +1,268 @@
 """One streams worker on real Kafka over a bare aiokafka `getmany` loop with the same validation.
 
-Both read the same topic, one partition, 1 kB step events, 1,000 trajectories open at any time; the worker writes a
-checkpoint every 10,000 events, so at least 20 of them. Each measurement is a process of its own; the pairs run in
-turn, and what counts is the ratio within a pair.
+    python -m benchmarks.worker                                  # all variants, five pairs each
+    python -m benchmarks.worker --only single --rounds 2         # one variant, fewer pairs
+    python -m benchmarks.worker --only single --rounds 0 --profile   # only where the worker's CPU time goes
+    python -m benchmarks.worker --only late --events 60000       # less of it, for a quick look
+
+Both read the same topic: one partition, 1 kB step events, 1,000 trajectories of 40 steps open at any time, a fifth of
+them failures, which are traced. The worker is the real one, Faust and all, in a process of its own; it writes a
+checkpoint every 20,000 events, as by default, 24 of them. Variants:
+
+    single   one event a record; the outcome comes with the last step
+    ndjson   ten events a record: ten consecutive steps of one run, as a sender has them that batches its own run
+    late     one event a record; every second outcome comes alone, 20,000 to 80,000 events after its run was closed, so
+             that the run is reopened with its content from the cache or read back from its topic; those of the last
+             runs have not come yet at the end, as in any stream
+
+Timed is, for the worker, from the first batch it is handed to the commit of the transaction that includes the last
+event; for the bare loop, from the first answer to the last validated event. Both have the same garbage collector's
+settings, event loop and fetch size. The pairs run in turn, and what counts is the ratio within a pair. The profile is
+a run of its own, and counts in no ratio.
 """
 
+import argparse
 import asyncio
-import json
-import subprocess
-import sys
 import time
 from statistics import median
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import uvloop
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from benchmarks.load import interleaved
+from benchmarks.alone import alone
+from benchmarks.broker import fill, forget, read_bare
+from benchmarks.load import Late, Sent, interleaved, up_to
+from benchmarks.report import Result, Scale, Target, in_pairs, medians, progress, ratio_of, table
+from benchmarks.sampler import Group, Profile, Sampler, show
 from ops.client import apply_topics
 from ops.kafka.server import KafkaServer
-from schemas import TopicName
-from schemas.wire import Line, read_line
-from streams import partitions as streams_partitions
+from ops.metrics import PrometheusMetrics
+from ops.roles import Role
+from schemas.metrics import Metric
+from streams.limits import Limits
+from streams.partitions import Batch, Partitions
 from streams.settings import StreamsSettings
 from streams.worker import collect_garbage_seldom, run
 
-EVENTS = 240_000
-OPEN = 1_000
-CHECKPOINT = 10_000
-OWN = (TopicName.ASSEMBLER_STATE, TopicName.TRAJECTORIES, TopicName.FAILED_TRAJECTORIES)
+EVENTS = 480_000
+CHECKPOINT = 20_000
+OPEN, STEPS, TOGETHER = 1_000, 40, 10
+GRACE_MS = 100
+"""Of partition time, which here passes as fast as the topic was filled; an outcome that comes alone waits for it."""
+GROUPS: tuple[Group, ...] = (
+    ("close", ("streams/close.py", "streams/order.py", "streams/route.py")),
+    ("read back", ("PartitionReader", "Partitions._bases")),
+    ("validation", ("schemas/wire.py",)),
+    ("segments, markers, state", ("streams/state.py", "streams/marker.py", "streams/checkpoint.py")),
+    ("fold", ("streams/assemble.py", "streams/held.py", "streams/clock.py", "streams/home.py")),
+    ("kafka: batches, compression, sending", ("aiokafka/producer", "aiokafka/record/", "streams/kafka.py")),
+    ("kafka: fetching", ("aiokafka/consumer",)),
+    ("kafka: connections", ("aiokafka/",)),
+    ("metrics", ("streams/measure.py", "ops/metrics.py", "prometheus_client")),
+    (
+        "our delivery and partitions",
+        ("streams/delivery.py", "streams/partitions.py", "streams/app.py", "streams/aside.py"),
+    ),
+    ("faust", ("/faust/", "/mode/")),
+)
+Variant = Literal["single", "ndjson", "late"]
 
 
-async def fill(bootstrap: str) -> None:
-    """Write the load to `step-events`."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=20, max_batch_size=262_144)
-    await producer.start()
-    for number, (key, value) in enumerate(interleaved(EVENTS, OPEN)):
-        await producer.send(TopicName.STEP_EVENTS, value, key=key, partition=0)
-        if number % 10_000 == 0:
-            await producer.flush()
-    await producer.stop()
+class Kind(NamedTuple):
+    """One variant."""
+
+    what: str
+    target: float
+    together: int = 1
+    is_late: bool = False
 
 
-async def bare(bootstrap: str) -> float:
-    """Return events/s of `getmany` and validation, nothing else."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, check_crcs=False, auto_offset_reset="earliest")
-    await consumer.start()
-    place = TopicPartition(TopicName.STEP_EVENTS, 0)
-    consumer.assign([place])
-    count, started = 0, None
-    while count < EVENTS:
-        records = (await consumer.getmany(timeout_ms=500, max_records=4_000)).get(place, [])
-        started = started or time.perf_counter()
-        count += sum(isinstance(read_line(record.value), Line) for record in records)
-    assert started is not None
-    taken = time.perf_counter() - started
-    await consumer.stop()
-    return count / taken
+KINDS: dict[Variant, Kind] = {
+    "single": Kind("one event a record", 0.5),
+    "ndjson": Kind("ten events a record (NDJSON)", 0.7, TOGETHER),
+    "late": Kind("half of the outcomes late", 0.5, is_late=True),
+}
 
 
-async def worker(bootstrap: str) -> float:
-    """Return events/s from the first fold to the commit of the checkpoint that includes the last event."""
-    stop = asyncio.Event()
-    settings = StreamsSettings(
-        bootstrap=bootstrap, checkpoint_events=CHECKPOINT, checkpoint_ms=60_000, streams_group=f"bench-{time.time_ns()}"
-    )
-    times = _watch(stop)
+class Run(TypedDict):
+    """What one measured process says."""
+
+    rate: float
+    cpu_us: float
+    """CPU an event, of all its threads; steadier than the rate where others use the machine too."""
+    counts: dict[str, float]
+    profile: Profile | None
+
+
+class _Watch(PrometheusMetrics):
+    """The worker's own metrics, which also end the run when everything is checkpointed."""
+
+    def __init__(self, events: int, stop: asyncio.Event, sampler: Sampler | None) -> None:
+        super().__init__(Role.STREAMS)
+        self.counts: dict[str, float] = {}
+        self._started: float | None = None
+        self._done = self._cpu = 0.0
+        self._events, self._stop, self._sampler = events, stop, sampler
+
+    @property
+    def rate(self) -> float:
+        """Events/s, from the first batch to the last checkpoint."""
+        assert self._started is not None, "no batch came"
+        return self._events / (self._done - self._started)
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU an event."""
+        return self._cpu / self._events * 1e6
+
+    def start(self) -> None:
+        """Note the first batch."""
+        if self._started is None:
+            self._started, self._cpu = time.perf_counter(), time.process_time()
+            if self._sampler is not None:
+                self._sampler.start()
+
+    def count(self, name: Metric, n: float = 1, /, **labels: object) -> None:
+        """Raise a counter, and see whether that was the last event."""
+        super().count(name, n, **labels)
+        key = "/".join((name, *map(str, labels.values())))
+        self.counts[key] = self.counts.get(key, 0.0) + n
+        if name is Metric.STREAMS_FOLDED and self.counts[key] >= self._events and not self._done:
+            self._done, self._cpu = time.perf_counter(), time.process_time() - self._cpu
+            if self._sampler is not None:
+                self._sampler.stop()
+            self._stop.set()
+
+
+def measure_bare(bootstrap: str, records: int) -> Run:
+    """Return events/s of `getmany` and validation."""
     collect_garbage_seldom()
-    await run(settings, stop)
-    return EVENTS / (times["done"] - times["started"])
+    taken, cpu, events = uvloop.run(read_bare(bootstrap, records))
+    return Run(rate=events / taken, cpu_us=cpu / events * 1e6, counts={}, profile=None)
 
 
-def _watch(stop: asyncio.Event) -> dict[str, float]:
-    """Note when the first batch is folded and when the last event is committed."""
-    times: dict[str, float] = {}
-    fold, write = streams_partitions.Partitions.fold, streams_partitions.Partitions._write
+def measure_worker(bootstrap: str, records: int, events: int, *, profiled: bool = False) -> Run:
+    """Return events/s of the worker, what it counted, and where its CPU time went."""
+    collect_garbage_seldom()
+    sampler = Sampler(GROUPS) if profiled else None
+    watch = uvloop.run(_work(bootstrap, records, events, sampler))
+    profile = None if sampler is None else sampler.profile()
+    return Run(rate=watch.rate, cpu_us=watch.cpu_us, counts=watch.counts, profile=profile)
 
-    async def noted_fold(self: streams_partitions.Partitions, batch: streams_partitions.Batch) -> None:
-        times.setdefault("started", time.perf_counter())
+
+async def _work(bootstrap: str, records: int, events: int, sampler: Sampler | None) -> _Watch:
+    stop = asyncio.Event()
+    watch = _Watch(events, stop, sampler)
+    settings = StreamsSettings(
+        bootstrap=bootstrap,
+        checkpoint_events=CHECKPOINT,
+        checkpoint_ms=60_000,
+        streams_group=f"bench-{time.time_ns()}",
+        limits=Limits(grace_ms=GRACE_MS),
+    )
+    _note_start_and_end(watch, records)
+    await run(settings, stop, watch)
+    return watch
+
+
+def _note_start_and_end(watch: _Watch, records: int) -> None:
+    """Note when the first batch is folded, and ask for a checkpoint once the last is."""
+    fold = Partitions.fold
+
+    async def noted(self: Partitions, batch: Batch) -> None:
+        watch.start()
         await fold(self, batch)
-        if batch.records[-1].offset >= EVENTS - 1:
+        if batch.records[-1].offset >= records - 1:
             await self.checkpoint(batch.partition)
 
-    async def noted_write(self: streams_partitions.Partitions, held: streams_partitions.Held) -> None:
-        await write(self, held)
-        if (held.written_offset or 0) >= EVENTS:
-            times["done"] = time.perf_counter()
-            stop.set()
-
-    streams_partitions.Partitions.fold = noted_fold  # type: ignore[method-assign]
-    streams_partitions.Partitions._write = noted_write  # type: ignore[method-assign]
-    return times
+    Partitions.fold = noted  # type: ignore[method-assign]
 
 
-async def forget(bootstrap: str) -> None:
-    """Delete what a worker wrote, so that the next starts from nothing."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.delete_topics(list(OWN))
-    await admin.close()
-    for _ in range(20):
-        await asyncio.sleep(0.5)
-        try:
-            await apply_topics(bootstrap, partitions=1, replicas=1)
-        except Exception:  # noqa: BLE001 - the broker is still deleting
-            continue
-        return
+def load(kind: Kind, events: int) -> list[Sent]:
+    """Return the records of a variant."""
+    late = Late(events // 12, events // 4) if kind.is_late else None
+    endless = interleaved(OPEN, STEPS, kind.together, late=late)
+    return list(up_to(endless, events))
 
 
-def measured(what: str, bootstrap: str) -> float:
-    """Measure in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.worker", what, bootstrap]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    return float(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def main(rounds: int = 5) -> dict[str, float]:
-    """Print and return the table."""
-    bares, workers = [], []
+def measure(variant: Variant, scale: Scale, events: int, *, profiled: bool = False) -> tuple[list[Result], list[str]]:
+    """Measure one variant on a broker of its own; return its line of the table, and its profile."""
+    kind = KINDS[variant]
+    progress(f"worker, {variant}: filling the topic with {events:,} events")
     with KafkaServer() as kafka:
         asyncio.run(apply_topics(kafka.bootstrap, partitions=1, replicas=1))
-        asyncio.run(fill(kafka.bootstrap))
-        for _ in range(rounds):
-            bares.append(measured("bare", kafka.bootstrap))
-            workers.append(measured("worker", kafka.bootstrap))
+        records = asyncio.run(fill(kafka.bootstrap, load(kind, events)))
+        workers: list[Run] = []
+        bares: list[Run] = []
+
+        def ours() -> float:
+            workers.append(alone(measure_worker, kafka.bootstrap, records, events))
             asyncio.run(forget(kafka.bootstrap))
-    ratio = median(ours / bare for ours, bare in zip(workers, bares, strict=True))
-    print(f"one streams worker, {EVENTS // CHECKPOINT} checkpoints, {OPEN:,} open across each (median of {rounds})")
-    print(f"    bare getmany + validation {median(bares):10,.0f} events/s")
-    print(f"    streams worker            {median(workers):10,.0f} events/s   {ratio:.2f} of bare")
-    return {"bare": median(bares), "worker": median(workers), "ratio": ratio}
+            return workers[-1]["rate"]
+
+        def bare() -> float:
+            bares.append(alone(measure_bare, kafka.bootstrap, records))
+            return bares[-1]["rate"]
+
+        pairs = in_pairs(scale.rounds, f"worker, {variant}", ours, bare)
+        profiles = [_profile(variant, kafka.bootstrap, records, events)] if profiled else []
+    if not pairs:
+        return [], profiles
+    _tell(workers, bares)
+    return [_result(variant, pairs, events)], profiles
+
+
+def _result(variant: Variant, pairs: list[tuple[float, float]], events: int) -> Result:
+    kind, (ours, bare) = KINDS[variant], medians(pairs)
+    return Result(
+        f"worker, {variant}",
+        f"one streams worker, {kind.what}; {events // CHECKPOINT} checkpoints, {OPEN:,} open across each",
+        f"{ours:,.0f} events/s",
+        f"bare getmany and validation {bare:,.0f}",
+        ratio_of(pairs),
+        Target(at_least=kind.target),
+        len(pairs),
+    )
+
+
+def _tell(workers: list[Run], bares: list[Run]) -> None:
+    ours, bare = (median(one["cpu_us"] for one in runs) for runs in (workers, bares))
+    progress(f"CPU an event, all threads: {ours:.1f} µs, bare {bare:.1f} µs")
+    counts = sorted(workers[-1]["counts"].items())
+    told = [f"{name.removeprefix('streams_')} {count:,.0f}" for name, count in counts if count]
+    progress("the worker counted " + ", ".join(told))
+
+
+def _profile(variant: Variant, bootstrap: str, records: int, events: int) -> str:
+    done: Any = alone(measure_worker, bootstrap, records, events, profiled=True)
+    return f"{variant}, profiled at {done['rate']:,.0f} events/s:\n" + show(Profile(*done["profile"]), events)
+
+
+def results(scale: Scale) -> list[Result]:
+    """Measure all variants; raises KafkaUnavailableError where there is no Java or Maven."""
+    events = scale.of(EVENTS, 40_000)
+    return [one for variant in KINDS for one in measure(variant, scale, events)[0]]
+
+
+def main() -> None:
+    """Measure what was asked for, and print it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.worker", description="The streams worker.")
+    parser.add_argument("--only", choices=tuple(KINDS), help="one variant")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="pairs (default 5); 0 with --profile is the profile alone"
+    )
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"events, a multiple of ten (default {EVENTS})")
+    parser.add_argument("--profile", action="store_true", help="say where the worker's CPU time goes")
+    asked = parser.parse_args()
+    lines: list[Result] = []
+    for variant in KINDS:
+        if asked.only in (None, variant):
+            found, profiles = measure(variant, Scale(asked.rounds), asked.events, profiled=asked.profile)
+            lines += found
+            print("\n".join(profiles))
+    if lines:
+        print(table(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(json.dumps(uvloop.run({"bare": bare, "worker": worker}[sys.argv[1]](sys.argv[2]))))
-    else:
-        main()
+    main()
