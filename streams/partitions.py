@@ -226,16 +226,18 @@ class Partitions:
             await self._begin_checkpoint(held)
 
     async def _begin_checkpoint(self, held: Held) -> None:
-        """Write a checkpoint while folding goes on; wait first for the one before, which bounds what is pending."""
-        if held.writing is not None:
+        """Write a checkpoint while folding goes on, and wait for the one before only when as much again is pending."""
+        if held.writing is not None and not held.writing.done():
+            if not self._is_full(held, times=2):
+                return
             await held.writing
         held.writing = asyncio.create_task(self.checkpoint(held.assembler.partition))
 
-    def _is_full(self, held: Held) -> bool:
+    def _is_full(self, held: Held, times: int = 1) -> bool:
         pending = held.assembler.pending
         return (
-            pending.events >= self.settings.checkpoint_events
-            or pending.size >= self.settings.checkpoint_bytes
+            pending.events >= times * self.settings.checkpoint_events
+            or pending.size >= times * self.settings.checkpoint_bytes
             or len(pending.dead_letters) >= MOST_LETTERS
             or not has_room(held.assembler)
         )
