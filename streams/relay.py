@@ -1,8 +1,8 @@
 """What partitions tell each other about time, so that an event on its way between two of them is not late.
 
-    told(headers)        the time that a forwarding partition tells with what it sends
-    Relays.note(…)       this partition has forwarded
-    Relays.due(…)        whom it has to tell its time, though it forwards nothing now
+    told(headers)    the time that a forwarding partition tells with what it sends
+    due(…)           whom a partition has to tell its time, though it forwards nothing now
+    after(…)         what it knows of that after a checkpoint
 
 Rules: a trajectory whose events were read elsewhere falls quiet in the time of its home and in that of every partition
 that forwards to it, since the worker of that one may be away or behind; whoever has forwarded tells its time until all
@@ -18,6 +18,10 @@ FORWARDED = "agentracer.forwarded"
 """Header of an event that was read elsewhere: the partition it comes from."""
 TIME = "agentracer.time"
 """Header of what one partition sends to another: `partition:milliseconds`."""
+
+
+_DIGITS = 15
+"""A sender can write this header too; what it says has to fit the state."""
 
 
 class Told(NamedTuple):
@@ -44,7 +48,8 @@ def told(headers: Iterable[tuple[str, bytes | None]]) -> Told | None:
     """Return the time that a record tells; None where it tells none that can be read."""
     value = next((value for name, value in headers if name == TIME), None)
     partition, _, watched_ms = (value or b"").partition(b":")
-    return Told(int(partition), int(watched_ms)) if partition.isdigit() and watched_ms.isdigit() else None
+    is_time = partition.isdigit() and watched_ms.isdigit() and max(len(partition), len(watched_ms)) <= _DIGITS
+    return Told(int(partition), int(watched_ms)) if is_time else None
 
 
 def time_header(partition: int, watched_ms: int) -> tuple[str, bytes]:

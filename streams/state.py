@@ -27,7 +27,7 @@ SOURCE_KEY = b"source"
 END_KEY = b"end"
 _SEGMENT = b"s"
 _MARKER = b"m"
-_HEAD = struct.Struct(">BqB")
+_HEAD = struct.Struct(">BqH")
 _HEAD_1 = struct.Struct(">Bq")
 """Of version 1, which knew nothing of the partitions that forward."""
 _VIA = struct.Struct(">Iq")
