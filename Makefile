@@ -4,6 +4,7 @@ BASE := $(shell command -v $(PYTHON) 2>/dev/null || command -v python3)
 BIN := .venv/bin
 SEEDS ?= 1-10
 JOBS ?= 1
+TESTS := $(BIN)/pytest -q -n 2 --dist loadfile
 READY := .venv/.ready
 
 .PHONY: help setup demo test check format lint types mutants bench chaos lock schemas settings kafka clean
@@ -25,7 +26,7 @@ demo: setup ## a simulated fleet through everything, ending with verdicts beside
 	@$(BIN)/agentracer demo
 
 test: setup kafka ## all tests; those of guarantees run on a real Apache Kafka
-	$(BIN)/pytest -q
+	$(TESTS)
 
 check: setup kafka ## format, lint, types, tests
 	$(BIN)/ruff format --check .
@@ -33,7 +34,7 @@ check: setup kafka ## format, lint, types, tests
 	$(BIN)/mypy schemas streams tracer trainer ops tests benchmarks
 	$(BIN)/python -m schemas.export --check
 	$(BIN)/python -m ops.settings_page --check
-	$(BIN)/pytest -q
+	$(TESTS)
 
 format: setup ## write the code as the formatter has it
 	$(BIN)/ruff format .
