@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     IllegalOperation,
     InvalidProducerEpoch,
@@ -20,7 +21,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import RecordMetadata
 
-from schemas import TopicName
+from schemas import TOPICS, TopicName
 from schemas.dead_letter import to_headers
 from schemas.errors import AgentracerError, BrokerUnavailableError, StateError, TopicError
 from schemas.topics import MB
@@ -40,6 +41,7 @@ COMPRESSION = "zstd"
 """On text a quarter of the time and two thirds of the bytes of aiokafka's lz4."""
 MOST_BYTES = 33 * MB
 TRANSACTION_TIMEOUT_MS = 60_000
+_REMOVALS_KEPT = "delete.retention.ms"
 NEEDED = (
     TopicName.STEP_EVENTS,
     TopicName.ASSEMBLER_STATE,
@@ -230,6 +232,22 @@ async def partition_count(settings: StreamsSettings) -> int:
     if missing:
         raise TopicError(f"the topics {', '.join(missing)} are missing; create them with `agentracer topics apply`")
     return len(existing[TopicName.STEP_EVENTS]["partitions"])
+
+
+async def removals_kept_s(bootstrap: str) -> float:
+    """Return for how many seconds the broker keeps a record of `assembler-state` that removes a key."""
+    table = float(dict(TOPICS[TopicName.ASSEMBLER_STATE].extra)[_REMOVALS_KEPT])
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        asked = [ConfigResource(ConfigResourceType.TOPIC, TopicName.ASSEMBLER_STATE.value)]
+        found = [one for answer in await admin.describe_configs(asked) for one in answer.resources]
+        configs = {name: value for one in found for name, value, *_ in one[4]}
+    except (KafkaConnectionError, OSError) as error:
+        raise no_broker(bootstrap) from error
+    finally:
+        await admin.close()
+    return float(configs.get(_REMOVALS_KEPT) or table) / 1000
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """Reads single partitions without a group: the state on assignment, published trajectories when they are reopened.
 
 Rules: to read the state to its end its owner first writes a mark, and what is read up to it is all there is, so no
-broker's idea of an end is trusted; of a batch that holds a wanted record no more is read than needed.
+broker's idea of an end is trusted; a state is read within the time for which the broker keeps what removes a key, or
+read anew: whoever takes longer may have seen a record whose removal is gone by the time he comes to it; of a batch
+that holds a wanted record no more is read than needed.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -15,10 +19,11 @@ from aiokafka.errors import KafkaTimeoutError
 from schemas import TopicName
 
 from .aside import aside
-from .kafka import BATCH_BYTES, PartitionWriter
+from .kafka import BATCH_BYTES, PartitionWriter, removals_kept_s
 from .settings import StreamsSettings
 from .state import END_KEY, Record
 
+log = logging.getLogger("agentracer.streams")
 NEAR = 100
 """Records that are read over rather than sought past: a seek fetches anew."""
 
@@ -30,10 +35,13 @@ class PartitionReader:
         self._bootstrap = settings.bootstrap
         self._consumer: Any = None
         self._lock = asyncio.Lock()
+        self.within_s = 0.0
+        """So long a state may be read; set on connecting."""
 
     async def start(self) -> None:
         """Connect."""
         await aside(self._start())
+        self.within_s = await removals_kept_s(self._bootstrap)
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -44,11 +52,16 @@ class PartitionReader:
         return await aside(self._beginning([TopicPartition(topic, one) for one in partitions]))
 
     async def state(self, writer: PartitionWriter) -> list[Record]:
-        """Read a partition's state to a marker that its writer sets now."""
-        nonce = uuid4().bytes
-        await writer.write_end(nonce)
-        async with self._lock:
-            return await aside(self._state(TopicPartition(TopicName.ASSEMBLER_STATE, writer.partition), nonce))
+        """Read a partition's state to a mark that its writer sets now."""
+        place = TopicPartition(TopicName.ASSEMBLER_STATE, writer.partition)
+        while True:
+            nonce = uuid4().bytes
+            await writer.write_end(nonce)
+            async with self._lock:
+                records = await aside(self._state(place, nonce, monotonic() + self.within_s))
+            if records is not None:
+                return records
+            log.warning("state is read again", extra={"partition": writer.partition})
 
     async def places(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, bytes | None]:
         """Read single records by their offsets; None where the log no longer has one."""
@@ -80,17 +93,25 @@ class PartitionReader:
         found = await self._consumer.beginning_offsets(places)
         return {tp.partition: offset for tp, offset in found.items()}
 
-    async def _state(self, tp: TopicPartition, nonce: bytes) -> list[Record]:
+    async def _state(self, tp: TopicPartition, nonce: bytes, until: float) -> list[Record] | None:
+        """Return everything up to the mark; None where that took too long, or a successor's mark took its place."""
         records: list[Record] = []
         self._consumer.assign([tp])
         await self._consumer.seek_to_beginning(tp)
-        while True:
-            for found in (await self._consumer.getmany(timeout_ms=500)).values():
-                for record in found:
-                    if record.key == END_KEY and record.value == nonce:
-                        return records
-                    if record.key is not None and record.key != END_KEY:
-                        records.append((record.key, record.value))
+        while monotonic() < until:
+            found = (await self._consumer.getmany(timeout_ms=500)).get(tp, ())
+            for record in found:
+                if record.key == END_KEY and record.value == nonce:
+                    return records if monotonic() < until else None
+                if record.key is not None and record.key != END_KEY:
+                    records.append((record.key, record.value))
+            if not found and await self._is_at_end(tp):
+                return None
+        return None
+
+    async def _is_at_end(self, tp: TopicPartition) -> bool:
+        end = self._consumer.highwater(tp)
+        return end is not None and bool(await self._consumer.position(tp) >= end)
 
     async def _places(self, tp: TopicPartition, wanted: list[int]) -> dict[int, bytes | None]:
         found: dict[int, bytes | None] = dict.fromkeys(wanted)
