@@ -53,10 +53,13 @@ async def _run(settings: StreamsSettings, stop: asyncio.Event, metrics: Metrics,
 
 
 async def _within(seconds: float, work: Awaitable[object]) -> bool:
-    """Wait so long at most, also for a work that would not be cancelled; whether it was done."""
+    """Wait so long at most, also for a work that would not be cancelled; whether it was done.
+
+    A client that lets go while its broker is away may cancel itself: then it is done too.
+    """
     task = asyncio.ensure_future(work)
     await asyncio.wait({task}, timeout=seconds)
-    if task.done():
+    if task.done() and not task.cancelled():
         task.result()
     return task.done()
 
