@@ -250,6 +250,11 @@ async def removals_kept_s(bootstrap: str) -> float:
     return float(configs.get(_REMOVALS_KEPT) or table) / 1000
 
 
+def is_closed_transport(error: BaseException | None) -> bool:
+    """Whether it is uvloop's word for a connection that was closed under its writer, which aiokafka lets pass."""
+    return isinstance(error, RuntimeError) and "Transport closed" in str(error)
+
+
 @contextmanager
 def in_our_words(bootstrap: str) -> Iterator[None]:
     """Say in our words what the broker's client raises."""
@@ -257,11 +262,15 @@ def in_our_words(bootstrap: str) -> Iterator[None]:
         yield
     except KafkaError as error:
         raise stopped_by(error, bootstrap) from error
+    except RuntimeError as error:
+        if not is_closed_transport(error):
+            raise
+        raise stopped_by(error, bootstrap) from error
 
 
 def stopped_by(reason: BaseException | None, bootstrap: str) -> AgentracerError:
     """Return the error for a stream that stopped by itself."""
-    if isinstance(reason, KafkaError):
+    if isinstance(reason, KafkaError) or is_closed_transport(reason):
         return BrokerUnavailableError(
             f"the broker at {bootstrap!r} ended the work ({reason!r}); start the worker again when it is back: it "
             "goes on from its last checkpoint"

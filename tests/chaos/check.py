@@ -21,6 +21,8 @@ from .read import Appended, Cleaned, Revision, Rows, Topics
 from .senders import Ledger
 from .size import GAP_MS, GRACE_MS, IDLE_MS, PARTITIONS
 
+Outage = tuple[int, int]
+"""From when to when the broker was away, in milliseconds since 1970."""
 _EXAMPLES = 12
 _FORWARD_MS = 1_500
 """So much later than its append time a forwarded event may be seen: when its transaction stands."""
@@ -80,6 +82,7 @@ def check(
     state: Cleaned,
     entries: Sequence[Entry],
     ends: list[str],
+    outages: Sequence[Outage] = (),
 ) -> Tally:
     """Hold everything against the ledger; `rows` are those of the store, and once more with every row in it twice."""
     tally = Tally()
@@ -87,7 +90,7 @@ def check(
     _outcomes_and_letters(tally, ledger, topics)
     for name, found in zip(("store", "store of doubled rows"), rows, strict=True):
         _stored(tally, name, ledger, topics, found)
-    _early(tally, runs, topics)
+    _early(tally, runs, topics, outages)
     _takeovers(tally, entries, topics)
     tally.note("ends_wrong", ends)
     _cleaned(tally, state, entries)
@@ -190,7 +193,7 @@ class _Waits(NamedTuple):
         return self.longest >= IDLE_MS - slack or (not was_idle and self.after_end >= GRACE_MS - slack)
 
 
-def _early(tally: Tally, runs: Mapping[str, Run], topics: Topics) -> None:
+def _early(tally: Tally, runs: Mapping[str, Run], topics: Topics, outages: Sequence[Outage]) -> None:
     """Find the runs that were closed though their events were there."""
     firsts = {one.identity[0]: one for one in topics.revisions if one.identity[2] == 1}
     idle = {
@@ -200,7 +203,7 @@ def _early(tally: Tally, runs: Mapping[str, Run], topics: Topics) -> None:
     }
     sent = _steps_sent(runs, topics)
     short = {run for run, one in firsts.items() if len(one.steps) < sent[run]}
-    waits, as_sent = _waits(topics.source, runs), _waits(topics.source, runs, as_sent=True)
+    waits, as_sent = _waits(topics.source, runs, outages), _waits(topics.source, runs, outages, as_sent=True)
     for run in sorted(idle | short):
         wait = waits[run]
         slack = _FORWARD_MS if wait.forwarded else 0
@@ -234,11 +237,15 @@ def _steps_sent(runs: Mapping[str, Run], topics: Topics) -> Mapping[str, int]:
 
 
 def _waits(
-    source: Mapping[int, list[Appended]], runs: Mapping[str, Run], *, as_sent: bool = False
+    source: Mapping[int, list[Appended]],
+    runs: Mapping[str, Run],
+    outages: Sequence[Outage],
+    *,
+    as_sent: bool = False,
 ) -> dict[str, _Waits]:
-    """Measure, for every run, how long its home's own time went on without it.
+    """Measure, for every run, how long its home's log went on without it while the broker was there.
 
-    With `as_sent` it is the time of the partitions to which its sender wrote.
+    With `as_sent` it is the log of the partitions to which its sender wrote.
     """
     found: dict[str, _Waits] = {}
     for partition, log in source.items():
@@ -248,7 +255,7 @@ def _waits(
         ended: set[str] = set()
         for one in log:
             if one.append_ms > time_ms:
-                watched += min(one.append_ms - time_ms, GAP_MS) if time_ms else 0
+                watched += _gap(time_ms, one.append_ms, outages) if time_ms else 0
                 time_ms = one.append_ms
             run, key = one.trajectory_id, (one.trajectory_id, one.event_id)
             counts = bool(run) and (not one.forwarded if as_sent else home_partition(run, PARTITIONS) == partition)
@@ -265,6 +272,12 @@ def _waits(
             last[run] = watched
             ended |= {run} if one.is_end else set()
     return found
+
+
+def _gap(since: int, until: int, outages: Sequence[Outage]) -> int:
+    """Return how much of a gap in a log counts: all, since a broker that is there answers; little of an outage."""
+    is_outage = any(begun < until and since < ended for begun, ended in outages)
+    return min(until - since, GAP_MS) if is_outage else until - since
 
 
 def _is_in_time(one: Appended, run: Run) -> bool:

@@ -68,6 +68,11 @@ class Disturbances:
             _D.BACKLOG: self._backlog,
         }
 
+    def away_ms(self) -> list[tuple[int, int]]:
+        """Return when broker or store were away, in milliseconds since 1970."""
+        epoch = time.time() - time.monotonic()
+        return [(round((since + epoch) * 1000), round((until + epoch) * 1000)) for since, until in self.outages]
+
     async def _away(self, kill: Callable[[], None], start: Callable[[], None], seconds: float) -> None:
         since = time.monotonic()
         await asyncio.to_thread(kill)

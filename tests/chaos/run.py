@@ -179,7 +179,9 @@ class _Seed:
         await asyncio.to_thread(insert_again, clickhouse)
         twice = await asyncio.to_thread(read_rows, clickhouse)
         entries, strange = self._scene.journals.entries(), self._strange_ends()
-        return check(self._ledger, self._load.runs, topics, (once, twice), state, entries, strange)
+        return check(
+            self._ledger, self._load.runs, topics, (once, twice), state, entries, strange, self._disturbances.away_ms()
+        )
 
     def _strange_ends(self) -> list[str]:
         """Name the ends that nothing excuses."""

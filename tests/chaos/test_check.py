@@ -7,7 +7,7 @@ import pytest
 
 from schemas import CloseReason, Result
 from streams.home import home_partition
-from tests.chaos.check import Tally, check
+from tests.chaos.check import Outage, Tally, check
 from tests.chaos.journal import Entry, Kind
 from tests.chaos.load import LATE, Nature, Run, Sender, digest
 from tests.chaos.read import Appended, Cleaned, Revision, Rows, Topics
@@ -35,6 +35,7 @@ class Seen:
         self.ledger = Ledger(steps={(ID, event): content for event, content in STEPS})
         self.ledger.outcomes = {(ID, f"{ID}-outcome"): outcome_event(ID)}
         self.runs = {ID: Run(ID, Nature.ENDED, Sender.PRODUCT)}
+        self.outages: list[Outage] = []
         first = Revision((ID, OPENED, 1), CloseReason.COMPLETED, OPENED + 900, None, None, STEPS, in_order=True)
         second = first._replace(identity=(ID, OPENED, 2), outcome=LATE_FAILURE)
         self.topics = Topics(
@@ -64,7 +65,7 @@ class Seen:
     def tally(self) -> Tally:
         """Check it."""
         rows = (self.rows, self.rows)
-        return check(self.ledger, self.runs, self.topics, rows, self.state, sorted(self.entries), [])
+        return check(self.ledger, self.runs, self.topics, rows, self.state, sorted(self.entries), [], self.outages)
 
 
 def _lose_a_step(seen: Seen) -> None:
@@ -188,11 +189,13 @@ def test_what_comes_late_as_planned_hides_no_early_close() -> None:
     assert seen.tally().closed_early == 1
 
 
-def test_an_outage_is_no_gap() -> None:
+def test_a_gap_is_one_with_the_broker_there_and_none_in_an_outage() -> None:
     seen = Seen()
     _close_by_idleness(seen)
     log = seen.topics.source[HOME]
     seen.topics.source[HOME] = [log[0], log[1]._replace(append_ms=OPENED + 2 * IDLE_MS)]
+    assert seen.tally().closed_early == 0
+    seen.outages = [(OPENED + 10, OPENED + IDLE_MS)]
     assert seen.tally().closed_early == 1
 
 
