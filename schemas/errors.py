@@ -10,7 +10,10 @@
     ├── StateError (5)           the state or the log is not what this worker may go on from
     │   ├── PartitionCountError
     │   └── OffsetsLostError
-    └── LimitError (6)           too much rubbish: a person has to look
+    ├── LimitError (6)           too much rubbish: a person has to look
+    └── EngineError (7)          the model that traces can't be loaded, or fails
+        ├── ContextError            a request is longer than the model reads
+        └── AdapterError            an adapter does not fit the base model
 
 Rules: the message says what, which and what to do, in one sentence; the command line prints it without a trace.
 """
@@ -72,3 +75,17 @@ class LimitError(AgentracerError):
     """Too many bad messages: a person has to look."""
 
     exit_code = 6
+
+
+class EngineError(AgentracerError):
+    """The model that traces can't be loaded, or fails."""
+
+    exit_code = 7
+
+
+class ContextError(EngineError):
+    """A request is longer than the model reads."""
+
+
+class AdapterError(EngineError):
+    """An adapter does not fit the base model."""

@@ -25,9 +25,10 @@ from .commits import Commits
 from .measure import measure_answer, measure_window
 from .progress import Commit, Progress
 from .protocol import Tracer
+from .reread import RecordReader
 from .settings import TracerSettings
 from .trace import Clock, Judge, SystemClock
-from .window import Record, Window, Work
+from .window import Record, Waits, Window, Work
 from .work import Works
 
 log = logging.getLogger(__name__)
@@ -50,15 +51,22 @@ async def consume(
     health: Health | None = None,
 ) -> None:
     """Trace whatever fails until `stop` is set, then finish what is in work and leave."""
-    async with _clients(settings) as (consumer, producer):
-        worker = TracerWorker(settings, tracer, clock or SystemClock(), consumer, producer, metrics, health or Health())
+    async with _clients(settings) as (consumer, producer), RecordReader(settings.bootstrap) as reader:
+        worker = TracerWorker(
+            settings, tracer, clock or SystemClock(), consumer, producer, reader, metrics, health or Health()
+        )
         try:
             await worker.run(stop)
         except ExceptionGroup as errors:
             first = errors.exceptions[0]
-            if isinstance(first, KafkaError):
+            if isinstance(first, KafkaError) or _is_closed_transport(first):
                 raise UnavailableError(f"the broker {settings.bootstrap!r} ended the work: {first!r}") from errors
             raise first from errors
+
+
+def _is_closed_transport(error: BaseException) -> bool:
+    """Whether it is uvloop's word for a connection that was closed under its writer, which aiokafka lets pass."""
+    return isinstance(error, RuntimeError) and "Transport closed" in str(error)
 
 
 class TracerWorker:
@@ -71,6 +79,7 @@ class TracerWorker:
         clock: Clock,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
+        reader: RecordReader,
         metrics: Metrics,
         health: Health,
     ) -> None:
@@ -85,12 +94,15 @@ class TracerWorker:
             records=settings.tracer_window,
             size=settings.tracer_window_bytes,
             attempts=settings.trace_attempts,
+            waits=Waits(round(settings.tracer_wait_s * 1000), settings.tracer_overdue == "shed"),
         )
         self._commits = Commits(
             self._window.partitions, self._send_commit, clock.monotonic, settings.session_timeout_ms / 2000
         )
         judge = Judge(tracer, settings, clock)
-        self._works = Works(self._window, self._commits, judge, self._send_answer, self._advance, metrics)
+        self._works = Works(
+            self._window, self._commits, judge, self._send_answer, reader.read, self._advance, self._now_ms, metrics
+        )
         self._draining = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -139,6 +151,9 @@ class TracerWorker:
             self._consumer.pause(*partitions)
         else:
             self._consumer.resume(*partitions)
+
+    def _now_ms(self) -> int:
+        return round(self._clock.now().timestamp() * 1000)
 
     # From the answer to the broker
 

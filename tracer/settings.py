@@ -3,19 +3,26 @@
 Rules: a field says its unit in its name; what another role shares has the same name there.
 """
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from schemas import VerdictPurpose
 from schemas.config_file import PREFIX, readable_config
+from tracer.engines.openai_wire import OpenAISettings
+from tracer.engines.vllm import VllmSettings
 
+from .model import ModelOptions
 from .rules import UNCOUNTED
 
 
 class TracerSettings(BaseSettings):
     """How one tracer worker reads, traces and answers."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", use_attribute_docstrings=True, frozen=True, extra="ignore"
+    )
 
     bootstrap: str = "127.0.0.1:9092"
     """Brokers, as host:port, comma-separated."""
@@ -35,17 +42,29 @@ class TracerSettings(BaseSettings):
     """How long the broker has to answer at start."""
 
     tracer: str = "commonest_agent"
-    """Which tracer gives the verdicts."""
+    """Which tracer gives the verdicts: a rule without a model, or a method that asks one."""
+    engine: Literal["vllm", "openai"] = "vllm"
+    """Where a method's model runs: in this process, or behind an endpoint."""
+    vllm: VllmSettings = VllmSettings()
+    """The model in this process."""
+    openai: OpenAISettings = OpenAISettings()
+    """The endpoint."""
+    ask: ModelOptions = ModelOptions()
+    """How a model is asked about every trajectory."""
     tracer_uncounted: frozenset[str] = UNCOUNTED
     """Speakers that the tracer `commonest_agent` doesn't count."""
     tracer_group: str = Field(default="tracer", min_length=1)
     """The consumer group; a shadow or a re-trace has one of its own."""
     tracer_concurrency: int = Field(default=16, ge=1)
     """How many trajectories are in work at once."""
-    tracer_window: int = Field(default=64, ge=1)
-    """How many trajectories are read ahead of those in work."""
+    tracer_window: int = Field(default=1_000, ge=1)
+    """How many trajectories are read ahead of those in work; among them the order is chosen."""
     tracer_window_bytes: int = Field(default=64_000_000, ge=1)
-    """How many bytes of trajectories, read ahead or in work, stop further reading."""
+    """How many bytes of trajectories are kept; of those read ahead the oldest are read again when their turn comes."""
+    tracer_wait_s: float = Field(default=900.0, gt=0)
+    """How long a failure may wait behind newer ones, and those of other systems."""
+    tracer_overdue: Literal["next", "shed"] = "next"
+    """What happens to one that waited longer: it is traced next, or gets a rule's verdict with the status `shed`."""
     trace_purpose: VerdictPurpose = VerdictPurpose.SERVE
     """What the verdicts are for; only `serve` counts."""
     trace_timeout_s: float = Field(default=600.0, gt=0)

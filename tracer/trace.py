@@ -15,14 +15,15 @@ from pydantic import ValidationError
 from schemas import DeadLetter, DeadLetterReason, TopicName, Trajectory, Verdict, VerdictStatus
 
 from .protocol import Finding, Tracer, abstained
+from .rules import by_name
 from .settings import TracerSettings
 from .verdict import to_verdict
-from .window import Record
+from .window import STEPS, Record
 
 log = logging.getLogger(__name__)
 STAGE = "tracer"
-_STEPS = b',"steps":['
-"""Where a trajectory's head ends; inside a JSON string the quotes would be escaped."""
+CHEAP = "commonest_agent"
+"""What gives the verdict on a failure that waited too long."""
 Again = Callable[[], Awaitable[int]]
 """Counts one more attempt, makes the count safe and returns it."""
 
@@ -47,14 +48,14 @@ class Judge:
         self._settings = settings
         self._clock = clock
 
-    async def judge(self, record: Record, attempt: int, again: Again) -> Verdict | DeadLetter:
+    async def judge(self, record: Record, attempt: int, again: Again, *, is_shed: bool = False) -> Verdict | DeadLetter:
         """Answer one record; `attempt` is counted already, `again` counts the next ones."""
         started_at, started = self._clock.now(), self._clock.monotonic()
         trajectory = self._read(record, attempt)
         if isinstance(trajectory, DeadLetter):
             return trajectory
         version = self._tracer.version
-        finding, attempts = await self._find(trajectory, attempt, again)
+        finding, attempts = await (_shed(trajectory, attempt) if is_shed else self._find(trajectory, attempt, again))
         return to_verdict(
             trajectory,
             finding,
@@ -97,7 +98,7 @@ class Judge:
             return self._letter(record, "the record has no value")
         value = record.value
         if attempt > self._settings.trace_attempts + 1:  # even opening it may have killed the worker
-            value = value.partition(_STEPS)[0] + _STEPS + b"]}"
+            value = value.partition(STEPS)[0] + STEPS + b"]}"
         try:
             return Trajectory.model_validate_json(value)
         except ValidationError as error:
@@ -115,6 +116,14 @@ class Judge:
             value=record.value,
             at=self._clock.now(),
         )
+
+
+async def _shed(trajectory: Trajectory, attempt: int) -> tuple[Finding, int]:
+    """Return what a rule says of a failure that nobody had the time to trace."""
+    cheap = by_name(CHEAP)
+    found = await cheap.trace(trajectory)
+    version = f"{cheap.name}-{cheap.version}"
+    return found.model_copy(update={"status": VerdictStatus.SHED, "version": version}), attempt
 
 
 class SystemClock:

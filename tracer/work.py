@@ -14,10 +14,12 @@ from schemas.metrics import UNMETERED, Metric, Metrics
 
 from .commits import Commits
 from .trace import Judge
-from .window import Window, Work
+from .window import Record, Window, Work
 
 Send = Callable[[Work, Verdict | DeadLetter], Awaitable[None]]
 """Sends an answer, and returns when the broker has it."""
+Read = Callable[[Record], Awaitable[Record]]
+"""Reads a record again by its offset, content and all; without a value where the broker no longer has it."""
 
 
 class Works:
@@ -29,7 +31,9 @@ class Works:
         commits: Commits,
         judge: Judge,
         send: Send,
+        read: Read,
         done: Callable[[], None],
+        now_ms: Callable[[], int],
         metrics: Metrics = UNMETERED,
     ) -> None:
         self._window = window
@@ -37,7 +41,9 @@ class Works:
         self._commits = commits
         self._judge = judge
         self._send = send
+        self._read = read
         self._done = done
+        self._now_ms = now_ms
         self._tasks: dict[Work, asyncio.Task[None]] = {}
         self._answers: set[asyncio.Task[None]] = set()
         self.group = asyncio.TaskGroup()
@@ -48,7 +54,7 @@ class Works:
 
     def start(self) -> None:
         """Start whatever may start."""
-        for work in self._window.start():
+        for work in self._window.start(self._now_ms()):
             self._metrics.count(Metric.TRACER_ATTEMPTS)
             task = self.group.create_task(self._run(work))
             self._tasks[work] = task
@@ -78,7 +84,9 @@ class Works:
 
     async def _run(self, work: Work) -> None:
         await self._commits.settle()
-        answer = await self._judge.judge(work.record, work.attempt, partial(self._again, work))
+        if work.is_dropped:
+            self._window.read_again(work, await self._read(work.record))
+        answer = await self._judge.judge(work.record, work.attempt, partial(self._again, work), is_shed=work.is_shed)
         await self._commits.sure()
         task = self.group.create_task(self._answer(work, answer))
         self._answers.add(task)

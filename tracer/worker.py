@@ -13,9 +13,9 @@ from collections.abc import Coroutine
 from schemas.health import Health
 from schemas.metrics import UNMETERED, Metrics
 
+from .choose import chosen
 from .consume import consume
 from .protocol import Tracer
-from .rules import by_name
 from .settings import TracerSettings
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,10 @@ async def run(
     health: Health | None = None,
 ) -> None:
     """Trace until a signal comes, then drain; without a tracer the one that the settings name."""
-    tracer = tracer or by_name(settings.tracer, settings.tracer_uncounted)
+    if tracer is None:
+        async with chosen(settings) as named:
+            await run(settings, named, metrics=metrics, health=health)
+        return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in SIGNALS:

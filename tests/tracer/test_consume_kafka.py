@@ -178,11 +178,30 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_is_in_work_and_takes_
     worker.send_signal(signal.SIGTERM)
     assert await worker.wait() == 0
     await bench.read_all()
-    assert sorted(bench.verdicts) == sorted(ids[:2])
-    assert noted(bench.notes) == ids[:2]
+    assert sorted(bench.verdicts) == ids[4:]
+    assert sorted(noted(bench.notes)) == ids[4:]
     found = await committed_progress(bench.group, bench.partitions[:1])
     (end,) = (await bench.group.end_offsets(bench.partitions[:1])).values()
-    assert found[bench.partitions[0]] == Commit(end - 4, "")
+    left = Known(end, dict.fromkeys(range(end - 6, end - 2), 0))
+    assert found[bench.partitions[0]] == Commit(end - 6, encode(end - 6, left))
+
+
+async def test_content_that_was_let_go_of_is_read_again_and_nothing_is_lost_or_traced_twice(bench: Bench) -> None:
+    ids = await bench.send(["answer"] * 12, partition=bench.partitions[0].partition)
+    async with bench.worker(tracer_concurrency=2, tracer_window_bytes=1_000):
+        await bench.read(len(ids))
+    assert sorted(bench.verdicts) == sorted(ids)
+    assert not bench.letters
+    assert {only(bench, trajectory_id).status for trajectory_id in ids} == {VerdictStatus.ATTRIBUTED}
+
+
+async def test_what_waited_too_long_gets_a_cheap_verdict_beside_what_is_in_work(bench: Bench) -> None:
+    ids = await bench.send(["sleep 3"] * 6, partition=bench.partitions[0].partition)
+    async with bench.worker(tracer_concurrency=1, tracer_wait_s=1.5, tracer_overdue="shed"):
+        await bench.read(len(ids))
+    found = Counter(only(bench, trajectory_id).status for trajectory_id in ids)
+    assert found[VerdictStatus.SHED] >= 4
+    assert found[VerdictStatus.ATTRIBUTED] == len(ids) - found[VerdictStatus.SHED]
 
 
 async def test_what_does_not_end_within_the_drain_timeout_is_handed_back_without_its_attempt(bench: Bench) -> None:
@@ -216,6 +235,7 @@ async def test_what_is_no_trajectory_becomes_a_dead_letter_with_its_bytes_and_th
     (good,) = await bench.send([""], partition=at)
     async with bench.worker():
         await bench.read(1, letters=3)
+    bench.letters.sort(key=lambda letter: letter.offset)
     assert [letter.value for letter in bench.letters] == [b"{}", b"\xff\x00", None]
     assert [(letter.topic, letter.partition, letter.offset) for letter in bench.letters] == [
         (SOURCE.value, at, offset) for offset in offsets

@@ -14,7 +14,7 @@ from tracer.commits import Commits
 from tracer.progress import Commit, Progress
 from tracer.settings import TracerSettings
 from tracer.trace import Judge
-from tracer.window import Record, Window, Work
+from tracer.window import Record, Waits, Window, Work
 from tracer.work import Works
 
 pytestmark = pytest.mark.timeout(10)
@@ -40,12 +40,12 @@ class Bed:
         self.takes.set()
         self.delivers = asyncio.Event()
         self.delivers.set()
-        self.window = Window(concurrency=4, records=10, size=10**6, attempts=3)
+        self.window = Window(concurrency=4, records=10, size=10**6, attempts=3, waits=Waits(10**6))
         self.window.assign(0, Progress(Commit(0, "")))
         self.commits = Commits(self.window.partitions, self.commit, Still().monotonic, fresh_s=5.0)
         self.commits.own()
         judge = Judge(Scripted(self.notes), TracerSettings(), Still())
-        self.works = Works(self.window, self.commits, judge, self.send, self.next)
+        self.works = Works(self.window, self.commits, judge, self.send, self.read, self.next, lambda: 0)
 
     def next(self) -> None:
         self.works.start()
@@ -53,6 +53,9 @@ class Bed:
     async def commit(self, _: Mapping[int, Commit]) -> bool:
         await self.takes.wait()
         return True
+
+    async def read(self, record: Record) -> Record:
+        return record
 
     async def send(self, _: Work, answer: Verdict | DeadLetter) -> None:
         await self.delivers.wait()
