@@ -194,8 +194,8 @@ def _plant_tracer(planted: Planted) -> None:
         return settled
 
     def judge(original: Any) -> Any:
-        async def judged(self: Any, *arguments: Any) -> Any:
-            answer = await original(self, *arguments)
+        async def judged(self: Any, *arguments: Any, **named: Any) -> Any:
+            answer = await original(self, *arguments, **named)
             await asyncio.sleep(JUDGING_S)
             planted.reach(Point.JUDGED, in_hand=True)
             return answer
