@@ -59,7 +59,7 @@ settings: setup ## rewrite ops/settings.md, the page of every setting
 	$(BIN)/python -m ops.settings_page
 
 lock: setup ## resolve pyproject.toml into requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra embedded --extra dev \
+	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra endpoint --extra embedded --extra dev \
 		--generate-hashes --python-version 3.11 --no-annotate --no-header -o requirements.lock
 
 clean: ## remove the environment and what was fetched

@@ -29,6 +29,7 @@ from ops.letters import app as letters_app
 from ops.logs import is_logging, log_to_stderr, quiet_libraries
 from ops.plain import plain
 from ops.roles import Role
+from ops.tracing import evaluate, trace
 from ops.wrong_setting import WrongSetting, is_of_settings, wrong_setting
 from schemas.config_file import CONFIG_VARIABLE
 from schemas.errors import AgentracerError, SettingsError
@@ -43,6 +44,8 @@ app = typer.Typer(
 topics_app = typer.Typer(no_args_is_help=True, help="The topics, as the product's one table has them.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
+app.command()(trace)
+app.command()(evaluate)
 stdout, stderr = Console(), Console(stderr=True)
 INTERRUPTED, TERMINATED = 130, 143
 MOST_HOURS = 1_000_000.0
@@ -203,7 +206,8 @@ def worker(role: Annotated[Role, typer.Argument(help="Which role.")]) -> None:
     SIGTERM or Ctrl-C drains: the last checkpoint, insert or verdict is written and committed, then it ends with 0; a
     second signal ends it at once, and the next worker goes on from the last commit. Other exit codes: 2 a setting is
     wrong, 3 broker or store do not answer, 4 a topic is missing or not as it has to be, 5 the state or the store's
-    tables are not what this version may go on from, 6 too much rubbish on the topic, 1 anything else.
+    tables are not what this version may go on from, 6 too much rubbish on the topic, 7 the model can't be loaded or
+    fails, 1 anything else.
     """
     from ops.health import HealthSettings, watched
 

@@ -73,6 +73,9 @@ class StepLine(NamedTuple):
     error_type: str | None
     started_at: datetime
     ended_at: datetime | None
+    agent_version: str | None
+    agent_role: str | None
+    input: str | None
 
 
 class TrajectoryLine(NamedTuple):

@@ -251,14 +251,14 @@ class _Block(NamedTuple):
     low: float
     high: float
     right: int
-    count: int
+    size: int
 
     @property
     def share(self) -> float:
-        return self.right / self.count
+        return self.right / self.size
 
     def joined(self, other: "_Block") -> "_Block":
-        return _Block(self.low, other.high, self.right + other.right, self.count + other.count)
+        return _Block(self.low, other.high, self.right + other.right, self.size + other.size)
 
 
 def _between(knots: Knots, raw: float) -> float:

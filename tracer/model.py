@@ -134,12 +134,14 @@ class ModelTracer:
 
     def _asked(self, serving: Serving, ask: Ask, guess: Guess, *, is_spent: bool) -> Asked:
         calibration = self._calibration(serving.version)
-        is_sure = calibration is not None and guess.raw is not None and not is_spent
+        confidence = None
+        if calibration is not None and guess.raw is not None and not is_spent:
+            confidence = calibration.apply(guess.raw)
         return Asked(
             method=self._method.name,
             is_spent=is_spent,
             is_unread=0 < ask.requests == ask.unread,
-            confidence=calibration.apply(guess.raw) if is_sure else None,
+            confidence=confidence,
             abstain_below=self._options.abstain_below,
         )
 

@@ -74,6 +74,9 @@ def step_line(position: int, **fields: object) -> StepLine:
         error_type=None,
         started_at=START,
         ended_at=None,
+        agent_version=None,
+        agent_role=None,
+        input=None,
     )
     return line._replace(**fields)  # type: ignore[arg-type]
 

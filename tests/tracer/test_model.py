@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,16 @@ def says(answer: str, letter: str = "J") -> Script:
         return letter if request.shape == Choice(tuple("ABCDEFGHIJKLMNO")) else answer
 
     return said
+
+
+def _noting(shown: list[str]) -> Script:
+    answers = says("<think>t</think><answer>A1 | 0</answer>")
+
+    def noted(request: Request) -> Any:
+        shown.append(request.messages[-1].content)
+        return answers(request)
+
+    return noted
 
 
 async def found(script: Script, of: Trajectory = RUN, **how: object) -> Finding:
@@ -159,10 +170,7 @@ async def test_the_truth_is_shown_only_where_it_is_wanted() -> None:
     of = trajectory(STEPS, outcome=Outcome(result=Result.FAILURE, ground_truth="closed on Mondays"))
     for shows_truth in (True, False):
         shown: list[str] = []
-        script = says("<think>t</think><answer>A1 | 0</answer>")
-        await found(
-            lambda r, s=shown, t=script: (s.append(r.messages[-1].content), t(r))[1], of, shows_truth=shows_truth
-        )
+        await found(_noting(shown), of, shows_truth=shows_truth)
         assert all(("closed on Mondays" in text) == shows_truth for text in shown)
 
 

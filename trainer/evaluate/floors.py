@@ -85,7 +85,8 @@ def _step_hits(items: Sequence[LabelledTrajectory]) -> NDArray[np.int64]:
     """Return for each step number whether it, clipped to the last step, is the decisive one of each trajectory."""
     last_N = np.array([item.length - 1 for item in items])
     gold_N = np.array([item.label.step_index for item in items])
-    return np.equal(np.minimum(np.arange(last_N.max() + 1)[:, None], last_N), gold_N).astype(np.int64)
+    hits_S_N: NDArray[np.int64] = (np.minimum(np.arange(last_N.max() + 1)[:, None], last_N) == gold_N).astype(np.int64)
+    return hits_S_N
 
 
 def _by_lot(items: Sequence[LabelledTrajectory]) -> Row:

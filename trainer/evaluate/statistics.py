@@ -182,4 +182,5 @@ def _whole(values: Array) -> NDArray[np.intp]:
 
 
 def _ratio(over: Array, under: Array) -> Array:
-    return np.divide(over, under, out=np.full(len(under), np.nan), where=under > 0)
+    found: Array = np.divide(over, under, out=np.full(len(under), np.nan), where=under > 0)
+    return found

@@ -32,7 +32,7 @@ class _Entry(BaseModel):
 
 
 class _File(BaseModel):
-    question_ID: str  # noqa: N815 - the data set's own spelling
+    question_ID: str
     question: str
     ground_truth: str
     history: list[_Entry]

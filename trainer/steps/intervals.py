@@ -43,4 +43,4 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
     n, k = only_one + only_other, min(only_one, only_other)
     if not n:
         return 1.0
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
+    return min(1.0, float(2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n))

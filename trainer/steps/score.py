@@ -170,7 +170,7 @@ class Minilm:
         for _ in range(HEAD_ROUNDS):
             optimiser.zero_grad()
             loss = binary_cross_entropy_with_logits(self._head(features_N_H)[:, 0], decisive_N)
-            loss.backward()  # type: ignore[no-untyped-call]  torch's own
+            loss.backward()
             optimiser.step()
 
     @torch.inference_mode()

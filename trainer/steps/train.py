@@ -125,7 +125,7 @@ def _learn(model: Any, reader: Reader, run: Labelled, recipe: Recipe) -> tuple[f
     logits_N_V = logits(model, questions(trajectory_of(run.run), reader, asked))
     decisive = asked.index(run.step_index)
     loss = loss_of(logits_N_V, decisive, reader)
-    (loss / recipe.batch).backward()  # type: ignore[no-untyped-call]  torch's own
+    (loss / recipe.batch).backward()
     return loss.item(), int(odds_of(logits_N_V, reader).argmax()) == decisive
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from pydantic import TypeAdapter
@@ -22,7 +22,7 @@ class Bench(NamedTuple):
     adapter: Path
 
 
-def ask(text: str, max_tokens: int = 8, **fields: object) -> Request:
+def ask(text: str, max_tokens: int = 8, **fields: Any) -> Request:
     request = Request((SYSTEM, Message("user", text)), max_tokens)
     return request._replace(**fields)
 

@@ -1,5 +1,7 @@
 """What the runs of one task tell by being compared."""
 
+from typing import Any
+
 import pytest
 
 from schemas import StepEvent, StepKind, ToolUse, Trajectory
@@ -11,7 +13,7 @@ def run(*steps: StepEvent, failed: bool) -> Run:
     return Run(trajectory(list(steps)), is_failed=failed)
 
 
-def said(agent: str, **fields: object) -> StepEvent:
+def said(agent: str, **fields: Any) -> StepEvent:
     return step(agent=agent, **fields)
 
 
@@ -47,7 +49,7 @@ def test_an_action_counts_once_a_run_however_often_it_is_done() -> None:
     spectrum = spectrum_of([run(PLAN, PLAN, PLAN, failed=True), FAILED, PASSED, PASSED])
     assert spectrum is not None
     planner = next(one for one in spectrum.agents if one.agent == "planner")
-    assert (planner.failed, planner.passed, planner.score) == (2, 2, pytest.approx(0.5**0.5))
+    assert [planner.failed, planner.passed, planner.score] == pytest.approx([2, 2, 0.5**0.5])
 
 
 def test_of_equally_suspicious_steps_the_earliest_is_named() -> None:

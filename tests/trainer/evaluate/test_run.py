@@ -133,7 +133,8 @@ async def test_an_answer_that_fails_is_a_miss_and_is_asked_again_next_time(tmp_p
             raise ContextError("'t4' is too long; raise the context")
         return last_step(of)
 
-    file, noted, again = tmp_path / "r.jsonl", [], Told(last_step)
+    noted: list[Outcome] = []
+    file, again = tmp_path / "r.jsonl", Told(last_step)
     with Results(file) as results:
         entry = Entry("told", Told(too_long_for_one))
         (row,) = await run(DATASET, [entry], results=results, concurrency=1, on_outcome=noted.append)

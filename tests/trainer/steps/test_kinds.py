@@ -1,11 +1,13 @@
 """The kind of a mistake, and how much of a run shows it."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.trainer.turns import faultless, mistakes, natural
 from trainer.fleet.desk_moves import Plan, State
+from trainer.fleet.system import Move
 from trainer.simulator import ALL, Run, perform, resume
 from trainer.steps.kinds import HELD_OUT, HELD_OUT_SYSTEM, SHOWS_ALONE, Sight, is_held_out, kind_of, sight_of
 
@@ -22,7 +24,7 @@ def every_kind(system: str) -> set[str]:
     return {kind for kind in found if kind}
 
 
-def _with(run: Run, step_index: int, move: object) -> Run:
+def _with(run: Run, step_index: int, move: Move[Any]) -> Run:
     """Return a run with another move at a step, and nothing after it played."""
     made = replace(run.actions[step_index], move=move)
     return replace(run, actions=(*run.actions[:step_index], made, *run.actions[step_index + 1 :]))
@@ -42,7 +44,9 @@ def test_steps_with_a_kind_are_the_mistakes_of_a_run() -> None:
 def test_a_number_misread_is_another_kind_than_another_number() -> None:
     run = faultless("table-desk", 3)
     step_index = next(n for n, action in enumerate(run.actions) if isinstance(action.move, State))
-    value = run.actions[step_index].move.value
+    stated = run.actions[step_index].move
+    assert isinstance(stated, State)
+    value = stated.value
     for other, kind in ((value + 1, "State.value.misread"), (value + 1000, "State.value.other")):
         wrong = resume(run, step_index, perform(run, step_index, State(other)))
         assert kind_of(wrong, step_index) == kind

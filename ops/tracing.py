@@ -1,0 +1,100 @@
+"""The commands that ask a tracer without a fleet: `trace` one run now, `evaluate` tracers on labelled runs."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from ops import options
+from schemas.errors import SettingsError
+
+stdout, stderr = Console(), Console(stderr=True)
+Adapter = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", exists=True, file_okay=False, help="Serve this LoRA adapter, as peft writes it."),
+]
+
+
+def trace(
+    what: Annotated[str, typer.Argument(metavar="TRAJECTORY_ID|FILE", help="A run in the store, or a file of runs.")],
+    method: Annotated[str | None, typer.Option(help="A method or a rule; else what the settings name.")] = None,
+    adapter: Adapter = None,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    json_: options.Json = False,
+) -> None:
+    """Trace a run now, and print its verdict; nothing is written anywhere."""
+    from ops import trace_now as body
+
+    path = Path(what)
+    found = body.trajectories_at(path) if path.exists() else [body.stored(clickhouse, what)]
+    verdicts = body.trace_now(found, _settings(method, adapter), stderr)
+    if json_:
+        print(json.dumps([one.model_dump(mode="json") for one in verdicts]))
+    else:
+        stdout.print(body.verdict_views(verdicts))
+
+
+def evaluate(
+    form: Annotated[Literal["who-and-when", "tracertraj", "mapped"], typer.Argument(help="The form of the data set.")],
+    path: Annotated[Path, typer.Argument(help="Its file or folder.")],
+    methods: Annotated[
+        str, typer.Option(help="Rows, with commas between; model-free stands for all rules.")
+    ] = "model-free",
+    adapter: Adapter = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What lies where (TOML or JSON), for `mapped`.")
+    ] = None,
+    predictions: Annotated[Path | None, typer.Option(metavar="FILE", help="Score these answers too.")] = None,
+    results: Annotated[
+        Path, typer.Option(metavar="FILE", callback=options.writable, help="Keep answers here; a second run goes on.")
+    ] = Path("agentracer-evaluation.jsonl"),
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=options.writable, help="Write a page with plots.")
+    ] = None,
+    truth: Annotated[Literal["hidden", "shown", "both"], typer.Option(help="Whether models see the truth.")] = "hidden",
+    answers: Annotated[
+        Literal["constrained", "free", "both"], typer.Option(help="Held to a grammar, or not.")
+    ] = "both",
+    seeds: Annotated[int, typer.Option(min=1, help="So many vote; 1 is greedy.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many of each part.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many runs are traced at a time.")] = 8,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+) -> None:
+    """Measure how often tracers name the decisive agent and step, beside what needs no model."""
+    from ops import evaluate as body
+    from trainer.evaluate.models import Variants
+
+    names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    wanted = body.Wanted(
+        form, path, mapping, names, Variants(truth, answers, seeds), predictions, results, limit, concurrency, seed
+    )
+    report = body.evaluate(wanted, stderr, _models(adapter))
+    if html is not None:
+        with options.usable(html):
+            body.write_page(report, html)
+    print(report.model_dump_json()) if json_ else stdout.print(body.tables(report))
+
+
+def _models(adapter: Path | None) -> Any:
+    """Return the methods over the engine of the settings, which is started when a row needs it."""
+    from tracer.calibrate import load
+    from tracer.choose import adapter_of, engine_of
+    from trainer.evaluate.models import EngineModels
+
+    settings = _settings(None, adapter)
+    served = adapter_of(settings)
+    return EngineModels(engine_of(settings), settings.ask, load(served) if served is not None else None)
+
+
+def _settings(method: str | None, adapter: Path | None) -> Any:
+    from tracer.settings import TracerSettings
+
+    settings = TracerSettings() if method is None else TracerSettings(tracer=method)
+    if adapter is None:
+        return settings
+    if settings.engine != "vllm":
+        raise SettingsError("an endpoint serves its own adapters; name one by AGENTRACER_OPENAI__MODEL")
+    return settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"adapter": adapter.absolute()})})
