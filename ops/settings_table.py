@@ -132,7 +132,7 @@ def _kind(kind: dict[str, Any]) -> str:
         case "boolean":
             return "true or false"
         case "array":
-            return "list of text"
+            return f"list of {_kind(kind['items'])}"
         case "string":
             return str(kind.get("format", "text"))
         case known:
