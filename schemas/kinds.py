@@ -162,3 +162,5 @@ class PipelineEventKind(StrEnum):
     """A person sent a dead letter back to its topic."""
     CONTENT_LOST = "content_lost"
     """A closed trajectory could not be read back; its next revision holds only what came late."""
+    ADAPTER_REFUSED = "adapter_refused"
+    """A promoted adapter can't be served by a tracer, which goes on with the one before."""

@@ -49,6 +49,7 @@ class Metric(StrEnum):
     TRACER_IN_WORK = "tracer_trajectories_in_work"
     TRACER_ATTEMPTS = "tracer_attempts_begun_total"
     TRACER_VERDICTS = "tracer_verdicts_sent_total"
+    TRACER_TOKENS = "tracer_tokens_used_total"
     TRACER_QUEUED = "tracer_verdict_queued_seconds"
     TRACER_TRACED = "tracer_verdict_traced_seconds"
     TRACER_DEAD_LETTERS = "tracer_dead_letters_sent_total"
@@ -128,6 +129,9 @@ METRICS: dict[Metric, Meaning] = {
     Metric.TRACER_IN_WORK: Meaning(Kind.GAUGE, "Trajectories being traced."),
     Metric.TRACER_ATTEMPTS: Meaning(Kind.COUNTER, "Attempts at a trace, first ones and repeated ones."),
     Metric.TRACER_VERDICTS: Meaning(Kind.COUNTER, "Verdicts sent, by status.", ("status",)),
+    Metric.TRACER_TOKENS: Meaning(
+        Kind.COUNTER, "Tokens of the model: prompt tokens computed and taken from its cache, and written.", ("kind",)
+    ),
     Metric.TRACER_QUEUED: Meaning(
         Kind.HISTOGRAM, "From a trajectory's place on its topic to the beginning of its trace.", buckets=_LONG_S
     ),

@@ -26,6 +26,7 @@ HEAVY = {
         "streams/drain.py",
         "tracer/consume.py",
         "tracer/commits.py",
+        "tracer/promotions.py",
         "tracer/reread.py",
         "ops/client.py",
     },

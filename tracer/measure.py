@@ -27,5 +27,12 @@ def measure_answer(metrics: Metrics, answer: Verdict | DeadLetter) -> None:
         metrics.count(Metric.TRACER_DEAD_LETTERS, reason=answer.reason)
         return
     metrics.count(Metric.TRACER_VERDICTS, status=answer.status)
+    tokens = answer.tokens
+    for kind, count in (
+        ("computed", tokens.input - tokens.cached),
+        ("cached", tokens.cached),
+        ("written", tokens.output),
+    ):
+        metrics.count(Metric.TRACER_TOKENS, max(0, count), kind=kind)
     metrics.observe(Metric.TRACER_QUEUED, answer.queued_ms / 1000)
     metrics.observe(Metric.TRACER_TRACED, answer.traced_ms / 1000)

@@ -84,6 +84,11 @@ class ModelTracer:
         """Weights, prompt, options and calibration of the next trace."""
         return self._version(self._engine.version)
 
+    @property
+    def base_model(self) -> str:
+        """The base model that an adapter has to be made for."""
+        return self._engine.name
+
     async def adopt(self, adapter: Path | None) -> str:
         """Trace the next ones with this adapter and the calibration beside it; raises as the engine does."""
         calibration = load(adapter) if adapter is not None else None

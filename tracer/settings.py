@@ -51,6 +51,8 @@ class TracerSettings(BaseSettings):
     """The endpoint."""
     ask: ModelOptions = ModelOptions()
     """How a model is asked about every trajectory."""
+    tracer_follows_promotions: bool = True
+    """Serve what is promoted on the topic `promotions`; a model that is asked about only."""
     tracer_uncounted: frozenset[str] = UNCOUNTED
     """Speakers that the tracer `commonest_agent` doesn't count."""
     tracer_group: str = Field(default="tracer", min_length=1)

@@ -15,6 +15,8 @@ from schemas.metrics import UNMETERED, Metrics
 
 from .choose import chosen
 from .consume import consume
+from .model import ModelTracer
+from .promotions import follow
 from .protocol import Tracer
 from .settings import TracerSettings
 
@@ -45,12 +47,22 @@ async def run(
         loop.add_signal_handler(number, _stop, stop, number)
     fields = {"tracer": tracer.name, "version": tracer.version, "group": settings.tracer_group}
     log.info("tracer started", extra=fields)
+    following = _following(settings, tracer)
     try:
         await consume(settings, tracer, stop, metrics=metrics, health=health)
     finally:
+        if following is not None:
+            following.cancel()
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("tracer stopped", extra=fields)
+
+
+def _following(settings: TracerSettings, tracer: Tracer) -> asyncio.Task[None] | None:
+    """Follow promotions beside the work, where the tracer can change its adapter and is told to."""
+    if not isinstance(tracer, ModelTracer) or not settings.tracer_follows_promotions:
+        return None
+    return asyncio.create_task(follow(settings.bootstrap, tracer))
 
 
 def _stop(stop: asyncio.Event, number: int) -> None:
