@@ -137,11 +137,13 @@ class Partitions:
             *(self._restore(partition, epoch, first[partition]) for partition in wanted), return_exceptions=True
         )
         self.held |= {one.assembler.partition: one for one in restored if isinstance(one, Held)}
-        for one in restored:
-            if isinstance(one, BaseException):
+        self.health.ready(Part.PARTITIONS)
+        for partition, one in zip(wanted, restored, strict=True):
+            if isinstance(one, FencedError):
+                self._note_fence(partition, one)
+            elif isinstance(one, BaseException):
                 self._on_fatal(one)
                 return {}
-        self.health.ready(Part.PARTITIONS)
         return {one: held.assembler.next_offset or first[one] for one, held in self.held.items()}
 
     async def _restore(self, partition: int, epoch: int, first: int) -> Held:
@@ -292,14 +294,18 @@ class Partitions:
                     await self._write(held)
                     measure_held(self._metrics, held.assembler)
         except FencedError as error:
-            log.warning("partition fenced", extra={"partition": partition})
-            self._metrics.count(Metric.STREAMS_FENCED)
             await self._drop(partition, held)
-            self.health.ready(Part.PARTITIONS, f"partition {partition} was taken over by another worker")
-            self._fenced.append((monotonic(), error))
+            self._note_fence(partition, error)
         except Exception as error:  # noqa: BLE001 - whatever it was, this partition can't go on here
             await self._drop(partition, held)
             self._on_fatal(error)
+
+    def _note_fence(self, partition: int, error: FencedError) -> None:
+        """Take note that another worker has a partition; the group will say so too, or this worker ends."""
+        log.warning("partition fenced", extra={"partition": partition})
+        self._metrics.count(Metric.STREAMS_FENCED)
+        self.health.ready(Part.PARTITIONS, f"partition {partition} was taken over by another worker")
+        self._fenced.append((monotonic(), error))
 
     async def _write(self, held: Held) -> None:
         held.written_at = started = monotonic()

@@ -9,7 +9,9 @@ import pytest
 
 from schemas import TopicName
 from streams.kafka import PartitionWriter, removals_kept_s
+from streams.partitions import Partitions
 from streams.reader import PartitionReader
+from streams.route import RoutingRules
 from streams.settings import StreamsSettings
 from streams.state import END_KEY, Record
 from tests.conftest import Broker
@@ -85,3 +87,28 @@ async def test_marks_are_no_state(kafka_alone: Broker) -> None:
             found = await reader.state(owner)
         assert found == [FIRST]
         assert all(key != END_KEY for key, _ in found)
+
+
+async def test_a_partition_that_is_taken_over_while_it_is_restored_is_left_to_its_new_owner(
+    kafka_alone: Broker,
+) -> None:
+    await remake_topics(kafka_alone.bootstrap, partitions=2)
+    settings, fatal = StreamsSettings(bootstrap=kafka_alone.bootstrap), list[BaseException]()
+    partitions = Partitions(settings, RoutingRules(), 2, on_fatal=fatal.append)
+    await partitions.reader.start()
+    successor, read = PartitionWriter(settings, 1), partitions.reader.state
+
+    async def overtaken(writer: PartitionWriter) -> list[Record]:
+        if writer.partition == successor.partition:
+            await successor.start()
+        return await read(writer)
+
+    partitions.reader.state = overtaken  # type: ignore[method-assign]
+    try:
+        assert await partitions.take_over([0, 1], epoch=1) == {0: 0}
+        assert not fatal
+        assert "taken over" in str(partitions.health.not_ready())
+    finally:
+        await partitions.release()
+        await partitions.reader.stop()
+        await successor.stop()
