@@ -137,13 +137,14 @@ class Partitions:
             *(self._restore(partition, epoch, first[partition]) for partition in wanted), return_exceptions=True
         )
         self.held |= {one.assembler.partition: one for one in restored if isinstance(one, Held)}
+        for one in restored:
+            if isinstance(one, BaseException) and not isinstance(one, FencedError):
+                self._on_fatal(one)
+                return {}
         self.health.ready(Part.PARTITIONS)
         for partition, one in zip(wanted, restored, strict=True):
             if isinstance(one, FencedError):
                 self._note_fence(partition, one)
-            elif isinstance(one, BaseException):
-                self._on_fatal(one)
-                return {}
         return {one: held.assembler.next_offset or first[one] for one, held in self.held.items()}
 
     async def _restore(self, partition: int, epoch: int, first: int) -> Held:

@@ -10,7 +10,15 @@ from ops.roles import Role
 from schemas.kinds import CloseReason
 from schemas.metrics import METRICS, Kind, Metric
 
-LABELS = {"partition": 3, "topic": "verdicts", "reason": "idle", "table": "steps", "status": "abstained", "source": "x"}
+LABELS = {
+    "partition": 3,
+    "topic": "verdicts",
+    "reason": "idle",
+    "table": "steps",
+    "status": "abstained",
+    "source": "x",
+    "kind": "y",
+}
 
 
 def read(metrics: PrometheusMetrics) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
