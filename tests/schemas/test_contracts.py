@@ -141,6 +141,6 @@ def test_every_branch_of_errors_has_an_exit_code_of_its_own() -> None:
         and (found is errors.AgentracerError or found.__base__ is errors.AgentracerError)
     ]
     codes = [found.exit_code for found in branches]
-    assert len(branches) == 6
+    assert len(branches) == 7
     assert len(set(codes)) == len(codes)
     assert 0 not in codes
