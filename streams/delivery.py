@@ -161,6 +161,29 @@ class _Records(fetcher.PartitionRecords):
 fetcher.PartitionRecords = _Records
 
 
+class _Result(fetcher.FetchResult):
+    """A fetch's result that lets its megabytes go when it is dropped half read, as after every seek.
+
+    Records and their iterator hold each other, and what looks for such circles runs seldom here.
+    """
+
+    _partition_records: Any
+
+    def check_assignment(self, tp: Any) -> bool:
+        records = self._partition_records
+        is_wanted = bool(super().check_assignment(tp))
+        if not is_wanted and records is not None:
+            records._records_iterator = None
+        return is_wanted
+
+    def __del__(self) -> None:
+        if self._partition_records is not None:
+            self._partition_records._records_iterator = None
+
+
+fetcher.FetchResult = _Result
+
+
 class _Thread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

@@ -24,16 +24,19 @@ from .settings import StreamsSettings
 from .state import END_KEY, Record
 
 log = logging.getLogger("agentracer.streams")
-NEAR = 100
+NEAR = 20
 """Records that are read over rather than sought past: a seek fetches anew."""
+PLACE_BYTES = 1_000
+"""Of a place one batch is fetched, however large it is, and nothing behind it ahead of time."""
 
 
 class PartitionReader:
-    """One group-less consumer, which lives on the loop aside, for one partition at a time."""
+    """Two group-less consumers on the loop aside, for whole states and for single places; one read at a time."""
 
     def __init__(self, settings: StreamsSettings) -> None:
         self._bootstrap = settings.bootstrap
         self._consumer: Any = None
+        self._places_consumer: Any = None
         self._lock = asyncio.Lock()
         self.within_s = 0.0
         """So long a state may be read; set on connecting."""
@@ -74,20 +77,26 @@ class PartitionReader:
     # what follows runs aside
 
     async def _start(self) -> None:
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = self._new_consumer(BATCH_BYTES)
+        self._places_consumer = self._new_consumer(PLACE_BYTES)
+        await self._consumer.start()
+        await self._places_consumer.start()
+
+    def _new_consumer(self, fetch_bytes: int) -> Any:
+        return AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap,
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
-            max_partition_fetch_bytes=BATCH_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
             check_crcs=False,
         )
-        await self._consumer.start()
 
     async def _stop(self) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
+        for consumer in (self._consumer, self._places_consumer):
+            if consumer is not None:
+                await consumer.stop()
 
     async def _beginning(self, places: list[TopicPartition]) -> dict[int, int]:
         found = await self._consumer.beginning_offsets(places)
@@ -115,20 +124,20 @@ class PartitionReader:
 
     async def _places(self, tp: TopicPartition, wanted: list[int]) -> dict[int, bytes | None]:
         found: dict[int, bytes | None] = dict.fromkeys(wanted)
-        self._consumer.assign([tp])
-        first = (await self._consumer.beginning_offsets([tp]))[tp]
+        self._places_consumer.assign([tp])
+        first = (await self._places_consumer.beginning_offsets([tp]))[tp]
         position = -NEAR
         for offset in wanted:
             if offset >= max(first, position):
                 if offset >= position + NEAR:
-                    self._consumer.seek(tp, offset)
+                    self._places_consumer.seek(tp, offset)
                 position = await self._read_to(tp, offset, found)
         return found
 
     async def _read_to(self, tp: TopicPartition, offset: int, found: dict[int, bytes | None]) -> int:
         """Take what is wanted on the way to an offset, or to what follows where it is gone; return what comes next."""
         for _ in range(60):
-            records = (await self._consumer.getmany(tp, timeout_ms=500, max_records=NEAR)).get(tp, ())
+            records = (await self._places_consumer.getmany(tp, timeout_ms=500, max_records=NEAR)).get(tp, ())
             for record in records:
                 if record.offset in found:
                     found[record.offset] = record.value

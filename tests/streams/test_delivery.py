@@ -1,11 +1,15 @@
 """What delivery.py relies on inside Faust and aiokafka, for the pinned versions."""
 
+import gc
 import time
+import weakref
 from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.consumer import fetcher
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as driver
 
 from ops.client import apply_topics
@@ -65,3 +69,21 @@ async def test_only_a_marked_consumer_gets_records_of_the_assembler(kafka_alone:
     assert isinstance(ours, SourceRecord)
     assert before - 5_000 < ours.append_ms == theirs.timestamp, "the broker's time, not the sender's"
     assert ours == SourceRecord(0, ours.append_ms, b"key", b"value", (("name", b"text"),))
+
+
+def test_a_fetch_that_is_dropped_half_read_is_freed_at_once() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000)
+    for offset in range(3):
+        builder.append(offset, 1, None, b"x", [])
+    tp = TopicPartition("t", 0)
+    gc.disable()
+    try:
+        read = MemoryRecords(bytes(builder.build()))
+        records = fetcher.PartitionRecords(tp, read, [], 0, None, None, False, 0)
+        result = fetcher.FetchResult(tp, assignment=None, partition_records=records, backoff=0)
+        next(records)
+        gone = weakref.ref(records)
+        del records, result
+        assert gone() is None
+    finally:
+        gc.enable()
