@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from schemas import PipelineEvent, PipelineEventKind, Promotion, TopicName
-from schemas.errors import AdapterError, EngineError
+from schemas.errors import AdapterError, AgentracerError
 
 log = logging.getLogger(__name__)
 TOPIC = TopicName.PROMOTIONS
@@ -37,7 +37,7 @@ class Adopts(Protocol):
         ...
 
     async def adopt(self, adapter: Path | None) -> str:
-        """Serve the next ones with this adapter; raises AdapterError or EngineError, and goes on as before."""
+        """Serve the next ones with this adapter; raises an AgentracerError where it can't, and goes on as before."""
         ...
 
 
@@ -75,7 +75,7 @@ async def _adopted(record: ConsumerRecord, producer: AIOKafkaProducer, tracer: A
     try:
         promotion = Promotion.model_validate_json(record.value or b"")
         version = await _adopt(promotion, tracer)
-    except (ValidationError, EngineError) as error:
+    except (ValidationError, AgentracerError) as error:
         why = str(error).splitlines()[0]
         log.warning("promotion refused", extra={"offset": record.offset, "why": why})
         await _report(record, why, producer)

@@ -53,6 +53,7 @@ async def run(
     finally:
         if following is not None:
             following.cancel()
+            await asyncio.wait({following})
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("tracer stopped", extra=fields)
