@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas import PipelineEvent, PipelineEventKind, Promotion, TopicName
-from schemas.errors import AdapterError
+from schemas.errors import AdapterError, SettingsError
 from tests.conftest import Broker
 from tests.streams.real import Sent, read_topic, remake_topics, send
 from tracer.promotions import folder_of, follow
@@ -27,6 +27,8 @@ class Adopting:
 
     async def adopt(self, adapter: Path | None) -> str:
         assert adapter is not None
+        if (adapter / "calibration.json").exists():
+            raise SettingsError(f"the calibration of {adapter.name!r} can't be read; fit it again")
         if not (adapter / "adapter_model.safetensors").exists():
             raise AdapterError(f"{adapter.name!r} has no weights; train it again")
         self.adopted.append(adapter.name)
@@ -106,14 +108,24 @@ async def test_what_is_promoted_meanwhile_is_adopted_and_what_can_not_be_served_
         await promote(kafka_alone, promotion(adapter(tmp_path, "first")))
         await until(tracer, "first")
         foreign = promotion(adapter(tmp_path, "foreign"), base="qwen3-8b")
+        damaged = adapter(tmp_path, "damaged")
+        (damaged / "calibration.json").write_text("{")
         gone = promotion(tmp_path / "gone")
-        await promote(kafka_alone, foreign, gone, Sent(b"{}", key=b"rubbish"), promotion(adapter(tmp_path, "second")))
+        await promote(
+            kafka_alone,
+            foreign,
+            gone,
+            promotion(damaged),
+            Sent(b"{}", key=b"rubbish"),
+            promotion(adapter(tmp_path, "second")),
+        )
         await until(tracer, "first", "second")
-        found = await reports(kafka_alone, 3)
+        found = await reports(kafka_alone, 4)
     whys = [str(one.detail["why"]) for one in found]
-    assert len({one.pipeline_event_id for one in found}) == 3
+    assert len({one.pipeline_event_id for one in found}) == 4
     assert "is for 'qwen3-8b'" in whys[0]
     assert "there is no folder" in whys[1]
+    assert "calibration" in whys[2]
 
 
 @pytest.mark.parametrize("uri", ["https://host/adapter", "s3://bucket/adapter", "file://elsewhere/adapter", ""])

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-Z = 1.959964
+from trainer.evaluate.statistics import wilson
 
 
 class Share(NamedTuple):
@@ -28,12 +28,9 @@ class Share(NamedTuple):
 
 def share(right: Sequence[bool]) -> Share:
     """Return the share of right answers."""
-    n, k = len(right), sum(right)
-    if not n:
-        return Share(0, 0, 0.0, 1.0)
-    middle = (k + Z * Z / 2) / (n + Z * Z)
-    half = Z / (n + Z * Z) * math.sqrt(k * (n - k) / n + Z * Z / 4)
-    return Share(k, n, max(0.0, middle - half), min(1.0, middle + half))
+    found = wilson(sum(right), len(right))
+    low, high = (0.0, 1.0) if found.low is None or found.high is None else (found.low, found.high)
+    return Share(sum(right), len(right), low, high)
 
 
 def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
