@@ -33,6 +33,8 @@ log = logging.getLogger("agentracer.streams")
 YIELD_EVERY = 500
 MOST_LETTERS = 10_000
 """Dead letters that wait for a checkpoint; a letter takes a hundred times the room of a line of rubbish."""
+LOOK_S = 1.0
+"""How often the broker's silence is looked at during a checkpoint."""
 FENCED_S = 60.0
 """How long a fenced worker waits for its next assignment."""
 
@@ -279,10 +281,20 @@ class Partitions:
         self.health.beat()
         self._look_at_broker(now)
         old = [one for one, held in self.held.items() if now - held.written_at >= self.settings.checkpoint_ms / 1000]
-        await asyncio.gather(*(self.checkpoint(partition) for partition in old))
+        looking = asyncio.create_task(self._keep_looking())
+        try:
+            await asyncio.gather(*(self.checkpoint(partition) for partition in old))
+        finally:
+            looking.cancel()
         if self._fenced and now - self._fenced[0][0] > FENCED_S:
             self._on_fatal(self._fenced[0][1])  # no new assignment came: this worker only seems to be a member
         return {one: held.written_offset for one, held in self.held.items() if held.written_offset is not None}
+
+    async def _keep_looking(self) -> None:
+        """Tell of a broker that holds a checkpoint up: nothing else turns meanwhile."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self._look_at_broker(monotonic())
 
     async def checkpoint(self, partition: int) -> None:
         """Write everything since the last checkpoint in one transaction."""

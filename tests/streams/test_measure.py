@@ -1,5 +1,6 @@
 """What a streams worker tells of itself, from real assemblers, by numbers worked out by hand."""
 
+import asyncio
 from contextlib import suppress
 
 import pytest
@@ -78,6 +79,22 @@ async def test_a_broker_that_gives_no_answer_for_long_is_told_of_until_it_does()
     bed.partitions.answered(0, Answer(2, is_empty=True, position=0, end=0))
     await bed.partitions.tick()
     assert "broker" not in str(bed.health.not_ready())
+
+
+async def test_a_broker_that_holds_a_checkpoint_up_is_told_of_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.partitions.LOOK_S", 0.01)
+    bed = Bed()
+    bed.held.written_at -= bed.partitions.settings.checkpoint_ms
+    async with bed.held.lock:  # as while a transaction waits for its broker
+        ticking = asyncio.create_task(bed.partitions.tick())
+        await asyncio.sleep(0.05)
+        assert "broker" not in str(bed.health.not_ready())
+        bed.held.moved_at -= 20
+        await asyncio.sleep(0.05)
+        assert "no answer from the broker for 20 s" in str(bed.health.not_ready())
+        ticking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ticking
 
 
 async def test_a_backlog_that_is_being_folded_is_no_silence() -> None:

@@ -52,13 +52,13 @@ def draws_of(groups: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Array:
 
 
 def wilson(hits: float, count: int) -> Estimate:
-    """Return a proportion with Wilson's interval."""
+    """Return a proportion with Wilson's interval, which holds it whatever rounding does."""
     if count == 0:
         return Estimate(None, None, None)
     share, squared = hits / count, Z * Z / count
     middle = (share + squared / 2) / (1 + squared)
     half = Z / (1 + squared) * math.sqrt(share * (1 - share) / count + squared / (4 * count))
-    return Estimate(share, max(0.0, middle - half), min(1.0, middle + half))
+    return Estimate(share, max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half)))
 
 
 def estimated(statistic: Statistic, weights_D_N: Array) -> Estimate:
