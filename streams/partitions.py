@@ -36,7 +36,9 @@ MOST_LETTERS = 10_000
 LOOK_S = 1.0
 """How often the broker's silence is looked at during a checkpoint."""
 FENCED_S = 60.0
-"""How long a fenced worker waits for its next assignment."""
+"""How long a fenced worker waits for its next assignment, while the broker answers."""
+ASKED_S = 5.0
+"""How often a fenced worker asks whether the broker is there, and how long for an answer."""
 
 
 class Batch(Protocol):
@@ -124,14 +126,17 @@ class Partitions:
         self._on_fatal = on_fatal
         self._metrics = metrics
         self.health = health or Health()
-        self._fenced: list[tuple[float, FencedError]] = []
+        self._fence: FencedError | None = None
+        """What another worker has taken over, until the next assignment."""
+        self._fenced_at = 0.0
+        self._asked_at = 0.0
 
     # on assignment
 
     async def take_over(self, partitions: Iterable[int], epoch: int) -> Mapping[int, int]:
         """Give up what is held, restore these partitions, and return the offsets to go on from."""
         await self.release()
-        self._fenced.clear()
+        self._fence = None
         wanted = list(partitions)
         self.health.ready(Part.PARTITIONS, f"being restored: partitions {', '.join(map(str, wanted))}")
         first = await self.reader.beginning(TopicName.STEP_EVENTS, wanted)
@@ -286,9 +291,18 @@ class Partitions:
             await asyncio.gather(*(self.checkpoint(partition) for partition in old))
         finally:
             looking.cancel()
-        if self._fenced and now - self._fenced[0][0] > FENCED_S:
-            self._on_fatal(self._fenced[0][1])  # no new assignment came: this worker only seems to be a member
+        await self._look_at_fence()
         return {one: held.written_offset for one, held in self.held.items() if held.written_offset is not None}
+
+    async def _look_at_fence(self) -> None:
+        """End a worker that only seems to be a member: no new assignment came, though the broker is there."""
+        if self._fence is None or monotonic() - self._asked_at < ASKED_S:
+            return
+        if not await self.reader.is_answered(ASKED_S):
+            self._fenced_at = monotonic()
+        self._asked_at = monotonic()
+        if self._fence is not None and self._asked_at - self._fenced_at > FENCED_S:
+            self._on_fatal(self._fence)
 
     async def _keep_looking(self) -> None:
         """Tell of a broker that holds a checkpoint up: nothing else turns meanwhile."""
@@ -318,7 +332,8 @@ class Partitions:
         log.warning("partition fenced", extra={"partition": partition})
         self._metrics.count(Metric.STREAMS_FENCED)
         self.health.ready(Part.PARTITIONS, f"partition {partition} was taken over by another worker")
-        self._fenced.append((monotonic(), error))
+        if self._fence is None:
+            self._fence, self._fenced_at = error, monotonic()
 
     async def _write(self, held: Held) -> None:
         held.written_at = started = monotonic()

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from schemas import TopicName
 
@@ -53,6 +53,15 @@ class PartitionReader:
     async def beginning(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the log of each partition still has."""
         return await aside(self._beginning([TopicPartition(topic, one) for one in partitions]))
+
+    async def is_answered(self, within_s: float) -> bool:
+        """Ask the broker something, and tell whether it answers."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.beginning(TopicName.ASSEMBLER_STATE, [0])
+        except (KafkaError, OSError):  # a timeout is the latter
+            return False
+        return True
 
     async def state(self, writer: PartitionWriter) -> list[Record]:
         """Read a partition's state to a mark that its writer sets now."""
