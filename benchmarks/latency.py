@@ -74,9 +74,9 @@ def results(scale: Scale) -> list[Result]:
     found: list[Latency] = []
     with WholePath() as path:
         measure(path, "warm-", 2)
-        for number in range(1, scale.long_rounds + 1):
+        for number in range(1, scale.rounds + 1):
             found.append(measure(path, f"l{number}-", scale.of(40, 5)))
-            progress(f"latency: round {number} of {scale.long_rounds}: {found[-1]}")
+            progress(f"latency: round {number} of {scale.rounds}: {found[-1]}")
     p50, p99 = median(one.p50 for one in found), median(one.p99 for one in found)
     verdicts = sum(one.verdicts for one in found)
     what = f"last step to verdict in the store at {RATE:.0f} events/s, p99 in seconds of {verdicts:,}"

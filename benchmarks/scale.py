@@ -110,12 +110,10 @@ def results(scale: Scale) -> list[Result]:
         asyncio.run(apply_topics(kafka.bootstrap, partitions=PARTITIONS, replicas=1))
         progress(f"scale: filling four partitions with {events:,} events")
         asyncio.run(fill(kafka.bootstrap, up_to(interleaved(OPEN), events), PARTITIONS))
-        for at in range(1, scale.long_rounds + 1):
+        for at in range(1, scale.rounds + 1):
             for number in numbers:
                 rates[number].append(measure(kafka.bootstrap, number, events))
-                progress(
-                    f"scale: round {at} of {scale.long_rounds}: {number} workers {rates[number][-1]:,.0f} events/s"
-                )
+                progress(f"scale: round {at} of {scale.rounds}: {number} workers {rates[number][-1]:,.0f} events/s")
                 asyncio.run(forget(kafka.bootstrap, PARTITIONS))
     return [_result(number, rates) for number in numbers[1:]]
 
