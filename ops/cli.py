@@ -29,7 +29,7 @@ from ops.letters import app as letters_app
 from ops.logs import is_logging, log_to_stderr, quiet_libraries
 from ops.plain import plain
 from ops.roles import Role
-from ops.tracing import evaluate, trace
+from ops.tracing import evaluate, retrace, spectrum, trace
 from ops.wrong_setting import WrongSetting, is_of_settings, wrong_setting
 from schemas.config_file import CONFIG_VARIABLE
 from schemas.errors import AgentracerError, SettingsError
@@ -45,10 +45,11 @@ topics_app = typer.Typer(no_args_is_help=True, help="The topics, as the product'
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 app.command()(trace)
+app.command()(retrace)
+app.command()(spectrum)
 app.command()(evaluate)
 stdout, stderr = Console(), Console(stderr=True)
 INTERRUPTED, TERMINATED = 130, 143
-MOST_HOURS = 1_000_000.0
 
 
 def main() -> None:
@@ -110,12 +111,19 @@ def configure(ctx: typer.Context, config: options.Config = None) -> None:
 
 @app.command()
 def demo(
-    runs: Annotated[int, typer.Option(min=1, help="How many runs the simulated fleet makes.")] = 60,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="How many runs the simulated fleet makes; else 60, and fewer for a model.")
+    ] = None,
     seed: options.Seed = 7,
     broker: options.Broker = None,
     clickhouse: options.Clickhouse = None,
     kafka: options.Kafka = False,
-    tracer: options.TracerName = "commonest_agent",
+    tracer: Annotated[
+        str | None,
+        typer.Option(
+            help="A rule: last_error, last_step, commonest_agent or random; else the embedded model, where it is."
+        ),
+    ] = None,
     json_: options.Json = False,
 ) -> None:
     """Send a simulated fleet through everything, and end with verdicts beside the true faults."""
@@ -274,7 +282,7 @@ def send(
 def verdicts(
     clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
     since: Annotated[
-        float | None, typer.Option(metavar="HOURS", min=0, max=MOST_HOURS, help="Only of the last hours.")
+        float | None, typer.Option(metavar="HOURS", min=0, max=options.MOST_HOURS, help="Only of the last hours.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="Only of this system.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only those that blame this agent.")] = None,
@@ -307,7 +315,7 @@ def show_run(
     """Show one run: its steps, the decisive one marked, and its verdict."""
     from ops import query, show
 
-    opened = None if opened_at is None else _time(opened_at)
+    opened = None if opened_at is None else options.time_of(opened_at)
     with query.connect(clickhouse, within_s=3.0) as client:
         found = query.trajectory(client, trajectory_id, opened)
     if found is None:
@@ -320,14 +328,6 @@ def show_run(
         print(json.dumps(found.trajectory._asdict() | {"steps": steps, "verdict": verdict}, default=str))
     else:
         stdout.print(show.run_view(found, whole=whole))
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(f"{text!r} is no time; give one as `verdicts --json` prints it") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @topics_app.command("apply")

@@ -7,7 +7,7 @@ a BrokerUnavailableError; a topic is never created by the way, and its settings 
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, MessageSizeTo
 
 from ops.send import RECORD_BYTES, Ledger, Outgoing, Record, records
 from ops.topic_changes import Change, FoundTopic, Problem, differing, missing, problems, refuse_other_partitions
-from schemas import TOPICS, DeadLetter, PipelineEvent, Topic, TopicName
+from schemas import TOPICS, DeadLetter, PipelineEvent, Topic, TopicName, Verdict
 from schemas.dead_letter import CONTENT_TYPE, REDRIVEN, from_record
 from schemas.errors import BrokerUnavailableError, SettingsError, TopicError
 from schemas.wire import NDJSON
@@ -382,6 +382,39 @@ async def report(bootstrap: str, event: PipelineEvent) -> None:
         await producer.send_and_wait(
             TopicName.PIPELINE_EVENTS, event.model_dump_json().encode(), key=event.kind.encode()
         )
+
+
+@asynccontextmanager
+async def sending_verdicts(bootstrap: str) -> AsyncIterator[Callable[[Verdict], Awaitable[None]]]:
+    """Give what sends one verdict and waits until it is acknowledged, for an `async with` block.
+
+    The producer is idempotent where the broker knows how; a verdict that stands twice on the topic counts once.
+    """
+    most_bytes = await _most_bytes(bootstrap, TopicName.VERDICTS)
+    producer = await _verdicts_producer(bootstrap, most_bytes)
+
+    async def send(verdict: Verdict) -> None:
+        key, value = verdict.trajectory_id.encode(), verdict.model_dump_json().encode()
+        try:
+            await producer.send_and_wait(TopicName.VERDICTS, value, key=key)
+        except MessageSizeTooLargeError as error:
+            raise TopicError(f"the verdict on {verdict.trajectory_id!r} is larger than its topic takes") from error
+        except KafkaError as error:
+            raise BrokerUnavailableError(
+                f"the broker at {bootstrap!r} stopped taking verdicts ({error!r}); try again when it is back"
+            ) from error
+
+    try:
+        yield send
+    finally:
+        await _close(producer)
+
+
+async def _verdicts_producer(bootstrap: str, most_bytes: int) -> Any:
+    try:
+        return await _started(lambda: _producer(bootstrap, most_bytes, idempotent=True), bootstrap)
+    except SettingsError:  # the embedded broker knows none
+        return await _started(lambda: _producer(bootstrap, most_bytes, idempotent=False), bootstrap)
 
 
 async def resend(

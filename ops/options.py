@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ import typer
 
 from schemas.errors import SettingsError
 
+MOST_HOURS = 1_000_000.0
 _PORTS = range(1, 65536)
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:,/@\[\]]+)(?::([0-9]{1,5}))?")
 
@@ -53,6 +55,26 @@ def writable(path: Path | None) -> Path | None:
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         raise SettingsError(f"{str(path)!r} can't be written: it is a folder, or its folder is not there; name another")
     return path
+
+
+def time_of(text: str) -> datetime:
+    """Read a time; one without an offset is in UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no time; give one as `verdicts --json` prints it") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """Read so many hours before now, or a time."""
+    try:
+        hours = float(text)
+    except ValueError:
+        return time_of(text)
+    if not 0 <= hours <= MOST_HOURS:
+        raise SettingsError(f"{text!r} hours before now are none; give 0 to {MOST_HOURS:.0f}, or a time")
+    return now - timedelta(hours=hours)
 
 
 Config = Annotated[

@@ -95,6 +95,10 @@ class TrajectoryLine(NamedTuple):
     closed_at: datetime
     step_count: int
     gap_count: int
+    system_version: str | None = None
+    ground_truth: str | None = None
+    route_reason: str | None = None
+    """Why it was traced; None: it was not."""
 
 
 class Run(NamedTuple):

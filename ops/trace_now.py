@@ -18,7 +18,20 @@ from ops import query
 from ops.plain import cell
 from ops.recorded.load import Recording, detect
 from ops.recorded.run import RecordedRun
-from schemas import CloseReason, KeySource, StepEvent, StepKind, ToolUse, Trajectory, Verdict, VerdictPurpose
+from schemas import (
+    CloseReason,
+    KeySource,
+    Outcome,
+    Result,
+    RouteReason,
+    Routing,
+    StepEvent,
+    StepKind,
+    ToolUse,
+    Trajectory,
+    Verdict,
+    VerdictPurpose,
+)
 from schemas.errors import AgentracerError, SettingsError
 from streams.assemble import Assembler, SourceRecord
 from streams.close import close
@@ -65,7 +78,12 @@ def stored(clickhouse: str, trajectory_id: str) -> Trajectory:
         raise AgentracerError(
             f"the store has no trajectory {trajectory_id!r} and there is no such file; see `agentracer verdicts`"
         )
-    of = found.trajectory
+    return trajectory_of(found)
+
+
+def trajectory_of(run: query.Run) -> Trajectory:
+    """Return a stored run as a tracer is given it."""
+    of = run.trajectory
     return Trajectory(
         trajectory_id=of.trajectory_id,
         opened_at=of.opened_at,
@@ -73,13 +91,22 @@ def stored(clickhouse: str, trajectory_id: str) -> Trajectory:
         key_source=KeySource.RUN_ID,
         tenant=of.tenant,
         system=of.system,
+        system_version=of.system_version,
         task_id=of.task_id,
         task=of.task,
+        outcome=_outcome(of),
         close_reason=CloseReason(of.close_reason),
         closed_at=of.closed_at,
         gap_count=of.gap_count,
-        steps=tuple(_step(of, step) for step in found.steps),
+        routing=Routing(reason=RouteReason(of.route_reason)) if of.route_reason is not None else None,
+        steps=tuple(_step(of, step) for step in run.steps),
     )
+
+
+def _outcome(of: query.TrajectoryLine) -> Outcome | None:
+    if of.result is None:
+        return None
+    return Outcome(result=Result(of.result), score=of.score, reason=of.outcome_reason, ground_truth=of.ground_truth)
 
 
 def _step(of: query.TrajectoryLine, step: query.StepLine) -> StepEvent:

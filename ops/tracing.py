@@ -1,6 +1,11 @@
-"""The commands that ask a tracer without a fleet: `trace` one run now, `evaluate` tracers on labelled runs."""
+"""The commands that judge runs without a fleet: `trace` one now, `retrace` a range of the store, compare a task's runs
+by `spectrum`, `evaluate` tracers on labelled ones.
+"""
 
 import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +20,7 @@ Adapter = Annotated[
     Path | None,
     typer.Option(metavar="DIR", exists=True, file_okay=False, help="Serve this LoRA adapter, as peft writes it."),
 ]
+System = Annotated[str | None, typer.Option(help="Only of this system.")]
 
 
 def trace(
@@ -34,6 +40,71 @@ def trace(
         print(json.dumps([one.model_dump(mode="json") for one in verdicts]))
     else:
         stdout.print(body.verdict_views(verdicts))
+
+
+def retrace(
+    since: Annotated[str, typer.Option(metavar="WHEN", help="What was closed since: so many hours ago, or a time.")],
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="And before that; else until now.")] = None,
+    system: System = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "--tracer", help="A method or a rule; else what the settings name.")
+    ] = None,
+    adapter: Adapter = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many of those left, the newest first.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what this version traced again before; the store keeps the first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask after the estimate.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="How many runs are traced at a time.")] = 8,
+    broker: options.To = options.DEFAULT_BROKER,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    json_: options.Json = False,
+) -> None:
+    """Trace failed runs of a range again; their verdicts are marked in the store, and count nowhere."""
+    from ops import retrace as body
+    from ops.query_runs import Range
+    from ops.retrace_plan import Choice, planned
+
+    now = datetime.now(UTC)
+    within = Range(options.moment_of(since, now), now if until is None else options.moment_of(until, now), system)
+    settings = _settings(method, adapter)
+    plan = planned(clickhouse, within, settings, Choice(limit, concurrency, again=again))
+    stderr.print(plan.view())
+    if plan.failures and not yes and not _agrees(json_=json_):
+        stderr.print("nothing was traced")
+        return
+    report = body.retrace(plan, settings, broker, clickhouse, stderr)
+    print(json.dumps(asdict(report))) if json_ else stdout.print(body.report_view(report))
+    if not report.is_whole:
+        raise KeyboardInterrupt
+    body.raise_failed(report)
+
+
+def _agrees(*, json_: bool) -> bool:
+    """Ask a person, where one is there."""
+    if json_ or not (sys.stdin.isatty() and stderr.is_terminal):
+        raise SettingsError("nobody can be asked whether to trace these (--json, or no terminal); give --yes to do so")
+    return stderr.input("trace them? [y/N] ", markup=False).strip().lower() in {"y", "yes"}
+
+
+def spectrum(
+    task_id: Annotated[str, typer.Argument(help="The task's id, as its runs have it.")],
+    system: System = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Only what was closed since: so many hours ago, or a time.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many runs, those closed last.")] = 1_000,
+    least_failed: Annotated[int | None, typer.Option(min=1, help="With fewer failed runs nothing is said.")] = None,
+    least_passed: Annotated[int | None, typer.Option(min=0, help="With fewer passed runs nothing is said.")] = None,
+    clickhouse: options.At = options.DEFAULT_CLICKHOUSE,
+    json_: options.Json = False,
+) -> None:
+    """Compare the runs of one task: what the failed ones have in common and the passed ones have not."""
+    from ops import spectrum as body
+
+    start = None if since is None else options.moment_of(since, datetime.now(UTC))
+    found = body.compared(clickhouse, body.Task(task_id, system, start, limit), body.least(least_failed, least_passed))
+    print(json.dumps(found.as_json())) if json_ else stdout.print(found.view())
 
 
 def evaluate(

@@ -16,7 +16,7 @@ KEYS = {"trajectories", "failed", "verdicts", "steps", "dead_letters", "lost", "
 
 def test_json_is_one_object_in_which_every_failure_has_its_verdict() -> None:
     runs = list(fleet(25, 3))
-    done = agentracer("demo", "--json", "--runs", "25", "--seed", "3")
+    done = agentracer("demo", "--json", "--runs", "25", "--seed", "3", "--tracer", "commonest_agent")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert set(report) == KEYS

@@ -21,7 +21,7 @@ import ops
 import streams
 import tracer
 import trainer
-from ops import progress, query, run
+from ops import progress, query, query_runs, run
 from ops.send import Ledger
 from schemas import DeadLetterReason, PipelineEventKind, Result, RouteReason, Routing, Trajectory, VerdictPurpose
 from streams import migrate, tables
@@ -34,8 +34,9 @@ from tests.stores import LONG, PLACE, own_store, put, put_trajectory, put_verdic
 from tests.streams.test_rows import label, letter, report
 
 DAY = timedelta(days=1)
+EVER = query_runs.Range(START - 10 * DAY, START + 10 * DAY)
 FAILURE = Routing(reason=RouteReason.FAILURE)
-SQL_STANDS_IN = {"ops/doctor.py", "ops/progress.py", "ops/query.py", "streams/migrate.py"}
+SQL_STANDS_IN = {"ops/doctor.py", "ops/progress.py", "ops/query.py", "ops/query_runs.py", "streams/migrate.py"}
 """What holds queries; `doctor` reads the store's clock alone, and no table."""
 REDRIVEN = "step-events/1/7/2"
 Ask = Callable[[Store], object]
@@ -46,7 +47,7 @@ def _steps(trajectory_id: str, count: int) -> Iterator[Any]:
 
 
 def _run(trajectory_id: str, count: int, **fields: Any) -> Trajectory:
-    return trajectory(list(_steps(trajectory_id, count)), **{"routing": FAILURE} | fields)
+    return trajectory(list(_steps(trajectory_id, count)), **{"routing": FAILURE, "task_id": "buy"} | fields)
 
 
 def _put_runs(store: Store) -> None:
@@ -133,6 +134,19 @@ ASKED: Mapping[str, Ask] = {
         query.dead_letter(store.client, "step-events", 1, 7, at) for at in (2, 3, 4)
     ],
     "ops.query.was_redriven": lambda store: [query.was_redriven(store.client, at) for at in (REDRIVEN, "labels/1/7/2")],
+    "ops.query_runs.failures": lambda store: [
+        query_runs.failures(store.client, within, tracer, version)
+        for within in (EVER, EVER._replace(since=START + DAY), EVER._replace(system="shop"))
+        for tracer, version in (("last_step", "2"), ("last_step", "1"), ("nobody", "1"))
+    ],
+    "ops.query_runs.text_bytes": lambda store: query_runs.text_bytes(
+        store.client, [("again", START), ("again", START + DAY), ("other", START), ("nobody", START)]
+    ),
+    "ops.query_runs.past_verdicts": lambda store: query_runs.past_verdicts(store.client, "last_step"),
+    "ops.query_runs.task_steps": lambda store: [
+        query_runs.task_steps(store.client, "buy", **chosen)
+        for chosen in ({}, {"since": START + DAY}, {"system": "shop"}, {"limit": 2})
+    ],
     "ops.progress.look": _look,
     "ops.progress.done_before": lambda store: progress.done_before(store.client, _ledger().steps),
     "ops.progress.lettered_before": lambda store: {
@@ -147,6 +161,7 @@ PRINTED = (
     ("verdicts", "--agent", "agent-1", "--limit", "2"),
     ("show", "again"),
     ("show", "again", "--opened-at", START.isoformat()),
+    ("spectrum", "buy", "--least-passed", "1"),
     ("dead-letters", "list"),
     ("dead-letters", "list", "--reason", "not_json"),
     ("dead-letters", "show", REDRIVEN),

@@ -1,6 +1,7 @@
 """Addresses and files that a person names: what can't be meant is refused before anything is tried."""
 
 import time
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,29 @@ def test_the_log_of_a_worker_tells_no_password_when_the_store_is_away() -> None:
     )
     assert_one_sentence(done, 3, "127.0.0.1:1")
     assert "secret" not in done.stderr
+
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("0", NOW),
+        ("1.5", NOW - timedelta(hours=1.5)),
+        ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
+        ("2026-02-28T10:00:00.5+02:00", datetime(2026, 2, 28, 10, 0, 0, 500_000, timezone(timedelta(hours=2)))),
+        ("2026-02-28 10:00:00+00:00", datetime(2026, 2, 28, 10, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_so_many_hours_ago_or_a_time(text: str, time: datetime) -> None:
+    assert options.moment_of(text, NOW) == time
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "nan", "inf", "1e99", "2026-13-01", "24h"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match=repr(text)):
+        options.moment_of(text, NOW)
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:9092", "a:1,b:2", "[::1]:9092", "kafka", "kafka-0.kafka.svc:9092, b"])
