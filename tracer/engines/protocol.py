@@ -71,7 +71,8 @@ class Completion(NamedTuple):
     tokens: Tokens
     """`cached` counts prompt tokens that were not computed again."""
     tops: tuple[dict[str, float], ...] = ()
-    """For each generated token its likeliest candidates, text to log-probability (natural, before any shape)."""
+    """For each generated token its likeliest candidates, text to log-probability (natural). A shape may leave out what
+    it forbids, and share out what that had; how many times likelier one candidate is than another stays."""
 
 
 class Serving(Protocol):

@@ -135,7 +135,8 @@ class Core:
             return
         self._is_stopped = True
         await self._calls.stop()
-        await asyncio.to_thread(self._llm.shutdown)
+        llm, self._llm = self._llm, None  # or it would be shut down once more when the interpreter is half gone
+        await asyncio.to_thread(llm.shutdown)
         self._folder.cleanup()
 
 

@@ -82,7 +82,7 @@ def test_an_adapter_that_fits_is_accepted_up_to_its_rank(base: Path, adapter: Pa
         ({"bias": "all"}, "sets 'bias' to 'all'; train it without"),
         ({"use_dora": True}, "sets 'use_dora' to True"),
         ({"modules_to_save": ["lm_head"]}, "sets 'modules_to_save'"),
-        ({"rank_pattern": {"q_proj": 8}}, "has ranks or alphas of single layers"),
+        ({"rank_pattern": {"q_proj": 8}}, "has a rank or an alpha of its own for some layers"),
         ({"lora_alpha": None}, "no readable adapter_config.json"),
         ({"r": "many"}, "no readable adapter_config.json"),
     ],
