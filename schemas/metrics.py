@@ -54,6 +54,7 @@ class Metric(StrEnum):
     TRACER_TRACED = "tracer_verdict_traced_seconds"
     TRACER_DEAD_LETTERS = "tracer_dead_letters_sent_total"
     TRACER_COMMITS_REFUSED = "tracer_commits_refused_total"
+    TRACER_SHADOWS = "tracer_shadows_ended_total"
 
     SINK_LAG = "sink_lag_records"
     SINK_BATCH_BYTES = "sink_batches_held_bytes"
@@ -138,6 +139,9 @@ METRICS: dict[Metric, Meaning] = {
     Metric.TRACER_TRACED: Meaning(Kind.HISTOGRAM, "From the beginning of a trace to its verdict.", buckets=_LONG_S),
     Metric.TRACER_DEAD_LETTERS: Meaning(Kind.COUNTER, "Dead letters sent, by reason.", ("reason",)),
     Metric.TRACER_COMMITS_REFUSED: Meaning(Kind.COUNTER, "Commits refused since the group had moved on."),
+    Metric.TRACER_SHADOWS: Meaning(
+        Kind.COUNTER, "Shadows of verdicts, by how they ended: sent, failed, or dropped before they began.", ("status",)
+    ),
     Metric.SINK_LAG: Meaning(
         Kind.GAUGE,
         "Records, as of the broker's last answer, that are not stored and committed yet.",

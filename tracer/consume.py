@@ -4,7 +4,7 @@ Rules: polling never waits for a verdict, so a worker never leaves its group ove
 the partitions and the polls go on; an attempt is committed before its work starts, and its answer is on
 `verdicts` (same partition number) or `dead-letters` before it is committed as finished; in a rebalance the work
 goes on, but nothing is written until the partition is ours again, with a commit that nobody has touched; what
-can't be read becomes a dead letter; only ids are logged.
+can't be read becomes a dead letter; only ids are logged; what shadows comes after all that, and ends before the drain.
 """
 
 import asyncio
@@ -27,6 +27,7 @@ from .progress import Commit, Progress
 from .protocol import Tracer
 from .reread import RecordReader
 from .settings import TracerSettings
+from .shadow import Candidate, Shadows, Way
 from .trace import Clock, Judge, SystemClock
 from .window import Record, Waits, Window, Work
 from .work import Works
@@ -49,12 +50,19 @@ async def consume(
     clock: Clock | None = None,
     metrics: Metrics = UNMETERED,
     health: Health | None = None,
+    shadow: Candidate | None = None,
 ) -> None:
     """Trace whatever fails until `stop` is set, then finish what is in work and leave."""
-    async with _clients(settings) as (consumer, producer), RecordReader(settings.bootstrap) as reader:
+    async with (
+        _clients(settings) as (consumer, producer),
+        RecordReader(settings.bootstrap) as reader,
+        RecordReader(settings.bootstrap) as shadow_reader,
+    ):
         worker = TracerWorker(
             settings, tracer, clock or SystemClock(), consumer, producer, reader, metrics, health or Health()
         )
+        if shadow is not None:
+            worker.shadow_with(shadow, shadow_reader)
         try:
             await worker.run(stop)
         except ExceptionGroup as errors:
@@ -103,14 +111,23 @@ class TracerWorker:
         self._works = Works(
             self._window, self._commits, judge, self._send_answer, reader.read, self._advance, self._now_ms, metrics
         )
+        self._shadows: Shadows | None = None
         self._draining = False
+
+    def shadow_with(self, candidate: Candidate, reader: RecordReader) -> None:
+        """Let a candidate trace a share of the failures too, once it is up; `reader` is its own."""
+        way = Way(self._commits.settle, self._is_free, reader.read, self._send_verdict)
+        self._shadows = Shadows(candidate, self._settings, self._clock, way, self._metrics)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set or something breaks; then drain."""
         async with self._works.group as group:
             self._consumer.subscribe([SOURCE.value], listener=_Rebalance(self))
             endless = [group.create_task(self._poll()), group.create_task(self._commits.run())]
+            shadowing = group.create_task(self._shadows.run()) if self._shadows is not None else None
             await stop.wait()
+            if shadowing is not None:
+                shadowing.cancel()
             await self._drain()
             for task in endless:
                 task.cancel()
@@ -152,6 +169,10 @@ class TracerWorker:
         else:
             self._consumer.resume(*partitions)
 
+    def _is_free(self) -> bool:
+        """Whether no failure waits for its turn, and one more trace has a place."""
+        return not self._window.waiting and self._window.in_work < self._settings.tracer_concurrency
+
     def _now_ms(self) -> int:
         return round(self._clock.now().timestamp() * 1000)
 
@@ -160,6 +181,8 @@ class TracerWorker:
     async def _send_answer(self, work: Work, answer: Verdict | DeadLetter) -> None:
         if isinstance(answer, Verdict):
             await self._send_verdict(work.record.partition, answer)
+            if self._shadows is not None:
+                self._shadows.offer(work.record, answer)
         else:
             await self._send_letter(answer)
         measure_answer(self._metrics, answer)
@@ -170,6 +193,7 @@ class TracerWorker:
         fields = {
             "trajectory_id": verdict.trajectory_id,
             "revision": verdict.revision,
+            "purpose": verdict.purpose.value,
             "status": verdict.status.value,
             "attempts": verdict.attempts,
             "queued_ms": verdict.queued_ms,

@@ -3,6 +3,7 @@
 Rules: a field says its unit in its name; what another role shares has the same name there.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -53,10 +54,17 @@ class TracerSettings(BaseSettings):
     """How a model is asked about every trajectory."""
     tracer_follows_promotions: bool = True
     """Serve what is promoted on the topic `promotions`; a model that is asked about only."""
+    tracer_shadow_adapter: Path | None = None
+    """A candidate that traces a share of the failures too, by the same method; its verdicts are marked `shadow` and
+    count nowhere. It has an engine of its own: on a CPU as much memory again, on a GPU half of `gpu_memory_share`;
+    an endpoint has to hold both adapters, and is asked within its limits by either."""
+    tracer_shadow_share: float = Field(default=0.1, ge=0, le=1)
+    """Of how many failures; which ones is a hash of trajectory and revision. One is traced at a time, and only while
+    no failure waits for its turn; after a kill a shadow's verdict may be missing, or come twice."""
     tracer_uncounted: frozenset[str] = UNCOUNTED
     """Speakers that the tracer `commonest_agent` doesn't count."""
     tracer_group: str = Field(default="tracer", min_length=1)
-    """The consumer group; a shadow or a re-trace has one of its own."""
+    """The consumer group; a worker that re-traces, or does nothing but shadow, has one of its own."""
     tracer_concurrency: int = Field(default=16, ge=1)
     """How many trajectories are in work at once."""
     tracer_window: int = Field(default=1_000, ge=1)

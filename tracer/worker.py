@@ -13,12 +13,13 @@ from collections.abc import Coroutine
 from schemas.health import Health
 from schemas.metrics import UNMETERED, Metrics
 
-from .choose import chosen
+from .choose import candidate_of, chosen
 from .consume import consume
 from .model import ModelTracer
 from .promotions import follow
 from .protocol import Tracer
 from .settings import TracerSettings
+from .shadow import Candidate
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -35,11 +36,13 @@ async def run(
     *,
     metrics: Metrics = UNMETERED,
     health: Health | None = None,
+    shadow: Candidate | None = None,
 ) -> None:
-    """Trace until a signal comes, then drain; without a tracer the one that the settings name."""
+    """Trace until a signal comes, then drain; without a tracer the one that the settings name, and its shadow."""
     if tracer is None:
+        shadow = candidate_of(settings)
         async with chosen(settings) as named:
-            await run(settings, named, metrics=metrics, health=health)
+            await run(settings, named, metrics=metrics, health=health, shadow=shadow)
         return
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -49,7 +52,7 @@ async def run(
     log.info("tracer started", extra=fields)
     following = _following(settings, tracer)
     try:
-        await consume(settings, tracer, stop, metrics=metrics, health=health)
+        await consume(settings, tracer, stop, metrics=metrics, health=health, shadow=shadow)
     finally:
         if following is not None:
             following.cancel()

@@ -118,6 +118,15 @@ FAULTS = (
             f"{_TRACER}::test_what_kills_its_worker_three_times_is_abstained_on_and_the_others_go_on",
         ),
     ),
+    Fault(
+        "shadow-before-commit",
+        "a candidate traces a failure before the broker knows that it has its verdict",
+        (Edit("tracer/shadow.py", "            await self._way.settle()\n", ""),),
+        (
+            "tests/tracer/test_shadow.py::test_a_shadow_is_traced_after_the_commit_and_marked_with_the_candidates_name_and_version",
+            "tests/tracer/test_shadow_kafka.py::test_a_candidate_that_kills_its_worker_costs_its_own_verdict_and_no_other",
+        ),
+    ),
     _uncommitted(
         "source",
         "the streams worker",

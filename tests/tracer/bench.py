@@ -10,7 +10,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -22,6 +22,7 @@ from tests.factories import step, trajectory
 from tests.tracer.scripted import Scripted
 from tracer.consume import consume
 from tracer.settings import TracerSettings
+from tracer.shadow import Candidate
 
 SOURCE = TopicName.FAILED_TRAJECTORIES
 READ = (TopicName.VERDICTS, TopicName.DEAD_LETTERS)
@@ -37,6 +38,10 @@ class Bench:
         self.verdicts: dict[str, list[tuple[int, Verdict]]] = {}
         """By trajectory id: each verdict with its partition, in the order of their offsets."""
         self.letters: list[DeadLetter] = []
+        self.candidate: Candidate | None = None
+        """What shadows the workers of this process."""
+        self.log: IO[bytes] | None = None
+        """Where workers in processes of their own write; None is where this one does."""
         self._stack = contextlib.AsyncExitStack()
 
     async def open(self) -> None:
@@ -87,14 +92,14 @@ class Bench:
         """Read on until so many of this test's trajectories have a verdict, and so many dead letters came."""
         async with asyncio.timeout(timeout_s):
             while len(self.verdicts) < count or len(self.letters) < letters:
-                await self._read_once(timeout_ms=200)
+                await self.read_once(timeout_ms=200)
 
     async def read_all(self) -> None:
         """Read whatever else is there."""
-        while await self._read_once(timeout_ms=500):
+        while await self.read_once(timeout_ms=500):
             pass
 
-    async def _read_once(self, timeout_ms: int) -> int:
+    async def read_once(self, timeout_ms: int) -> int:
         found = await self._reader.getmany(timeout_ms=timeout_ms)
         records = [record for batch in found.values() for record in batch]
         for record in records:
@@ -114,20 +119,27 @@ class Bench:
     @contextlib.asynccontextmanager
     async def worker(self, **fields: Any) -> AsyncIterator[asyncio.Event]:
         """Run a worker in this process; leaving stops and awaits it."""
-        stop = asyncio.Event()
-        task = asyncio.create_task(consume(self.settings(**fields), Scripted(self.notes), stop))
+        stop, settings = asyncio.Event(), self.settings(**fields)
+        task = asyncio.create_task(consume(settings, Scripted(self.notes), stop, shadow=self.candidate))
         try:
             yield stop
         finally:
             stop.set()
             await task
 
-    async def process(self, **fields: Any) -> asyncio.subprocess.Process:
-        """Start a worker in a process of its own."""
+    async def process(self, module: str = "scripted", *arguments: str, **fields: Any) -> asyncio.subprocess.Process:
+        """Start a worker in a process of its own: a module of this folder, with the notes and what else it is told."""
         settings = self.settings(**fields).model_dump(mode="json", exclude_defaults=True)
         named = {f"AGENTRACER_{name.upper()}": str(value) for name, value in settings.items()}
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.tracer.scripted", str(self.notes), cwd=ROOT, env=os.environ | named
+            sys.executable,
+            "-m",
+            f"tests.tracer.{module}",
+            str(self.notes),
+            *arguments,
+            cwd=ROOT,
+            env=os.environ | named,
+            stderr=self.log,
         )
 
     async def _started(self, client: Any) -> Any:
