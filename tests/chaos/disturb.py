@@ -1,15 +1,20 @@
-"""What happens beside the blows: broker and store go away and come back, workers leave, drain and fall behind.
+"""What happens beside the blows: broker and store go away and come back, workers leave, drain and fall behind, engines
+lose their core.
 
-Rules: each happens once, spread over the load; no streams worker stands still meanwhile, and none is struck.
+Rules: each has its time, spread over the load; no streams worker stands still meanwhile, and none is struck, but
+where only the store or an engine is hit.
 """
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 
 from ops.roles import Role
 
+from .cores import core_of
 from .scene import TICK_S, Scene
 from .schedule import Disturbance
 from .size import OUTAGE_S
@@ -17,6 +22,7 @@ from .size import OUTAGE_S
 _SHORTEST_PAUSE_S = 2.0
 _ELSE_S = 8.0
 _D = Disturbance
+_AMID_BLOWS = (_D.STORE_AWAY, _D.CORE)
 
 
 class Disturbances:
@@ -46,7 +52,7 @@ class Disturbances:
 
     async def _happen(self, one: Disturbance) -> None:
         scene, doings = self._scene, self._doings()
-        if one is _D.STORE_AWAY:
+        if one in _AMID_BLOWS:
             await doings[one]()
             return
         scene.calm.add(one)
@@ -65,6 +71,7 @@ class Disturbances:
             _D.STORE_AWAY: lambda: self._away(fleet.store.kill, fleet.store.start, size.store_away_s),
             _D.LEAVE_AND_JOIN: lambda: self._stop_and_start([fleet.of(Role.STREAMS)[-1].name]),
             _D.DRAIN: self._drain,
+            _D.CORE: self._kill_core,
             _D.BACKLOG: self._backlog,
         }
 
@@ -92,6 +99,26 @@ class Disturbances:
         await asyncio.sleep(1.0)
         for member in members:
             member.start()
+
+    async def _kill_core(self) -> None:
+        """Kill the engine's core under a tracer that works, and see another in its place."""
+        scene = self._scene
+        await scene.need(lambda: bool(self._cores()), scene.size.ready_s, "no engine of a tracer came up")
+        (worker, core), *_ = self._cores().items()
+        os.kill(core, signal.SIGKILL)
+        scene.say(f"killed the core {core} of {worker}")
+        if not await scene.until(lambda: self._cores().get(worker, core) != core, scene.size.ready_s):
+            scene.say(f"{worker} has no other core")
+
+    def _cores(self) -> dict[str, int]:
+        """Return the cores of the tracers that are up and do not stand still."""
+        scene, found = self._scene, {}
+        for member in scene.fleet.of(Role.TRACER):
+            is_up = member.name in scene.journals.assigned(member.since) and member.name not in scene.stopped
+            core = core_of(member.pid) if is_up and member.pid is not None else None
+            if core is not None:
+                found[member.name] = core
+        return found
 
     async def _backlog(self) -> None:
         """Take all streams workers away, one by kill -9, while the senders go on."""

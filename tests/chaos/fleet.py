@@ -32,6 +32,7 @@ from streams.migrate import migrate
 from tests.harness import SETTINGS
 
 from .journal import FOLDER, NAME
+from .model import worker_settings
 from .size import GAP_MS, GRACE_MS, IDLE_MS, MAX_OPEN, PARTITIONS, SESSION_MS, Size
 
 _ROOT = Path(__file__).parents[2]
@@ -39,8 +40,9 @@ _FIRST_PORT = 21_000
 _PORTS_A_SEED = 20
 _SEEDS_APART = 400
 _RESTART_S = 0.5
-_STOP_S = 40.0
 _SAID = 1_500
+YIELDS = 10
+"""The niceness of tracers with an engine, which in production have a machine of their own."""
 CLEANED_SOON = {
     "segment.ms": "2000",
     "segment.bytes": "1048576",
@@ -83,17 +85,27 @@ class End(NamedTuple):
 class Member:
     """One worker of the run."""
 
-    def __init__(self, role: Role, name: str, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, role: Role, name: str, folder: Path, environment: Mapping[str, str], *, stop_s: float, niceness: int = 0
+    ) -> None:
         self.role = role
         self.name = name
         self.ends: list[End] = []
         self.kills = 0
         self.is_wanted = False
+        self._stop_s = stop_s
+        self._niceness = niceness
         self._environment = {**environment, FOLDER: str(folder), NAME: name}
         self._output: IO[bytes] = (folder / f"{name}.log").open("ab")
         self._process: child.Child | None = None
         self._back_at = 0.0
-        self._since = 0.0
+        self.since = 0.0
+        """When it was started last."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it has one."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, **settings: str) -> None:
         """Start it, and keep it running."""
@@ -102,8 +114,10 @@ class Member:
         self._run()
 
     def _run(self) -> None:
-        self._since = time.monotonic()
+        self.since = time.monotonic()
         command = [sys.executable, "-m", "tests.chaos.worker", self.role.value]
+        if self._niceness:
+            command = ["nice", "-n", str(self._niceness), *command]
         self._process = child.start(command, self._output, environment=self._environment)
 
     def look(self) -> None:
@@ -129,7 +143,7 @@ class Member:
 
     def _keep(self, code: int) -> None:
         said = child.tail(Path(self._output.name))[-_SAID:]
-        self.ends.append(End(self.name, self._since, time.monotonic(), code, said))
+        self.ends.append(End(self.name, self.since, time.monotonic(), code, said))
 
     def kill(self) -> None:
         """End it by kill -9; it stays away."""
@@ -143,7 +157,7 @@ class Member:
         if self._process is None or self._process.poll() is not None:
             return
         self.wake()
-        child.end(self._process, grace_s=_STOP_S)
+        child.end(self._process, grace_s=self._stop_s)
         code = self._process.returncode
         if code:
             self._keep(code)
@@ -157,7 +171,7 @@ class Member:
 class Fleet:
     """Everything that runs."""
 
-    def __init__(self, seed: int, size: Size, folder: Path, *, is_static: bool) -> None:
+    def __init__(self, seed: int, size: Size, folder: Path, *, is_static: bool, tracer: str | None = None) -> None:
         self.folder = folder
         port = _free_ports(seed)
         self.broker = KafkaServer(folder / "kafka", port=port, overrides=_own_controller(port))
@@ -173,9 +187,12 @@ class Fleet:
         }
         counts = {Role.STREAMS: size.streams, Role.SINK: size.others, Role.TRACER: size.others}
         self.members: dict[str, Member] = {}
+        of_tracers = worker_settings(tracer) if tracer is not None else {}
         for role, name in ((role, f"{role}-{number}") for role, count in counts.items() for number in range(count)):
-            static = {"AGENTRACER_INSTANCE_ID": name} if is_static else {}
-            self.members[name] = Member(role, name, folder, environment | static)
+            own = {"AGENTRACER_INSTANCE_ID": name} if is_static else {}
+            own |= of_tracers if role is Role.TRACER else {}
+            yields = YIELDS if role is Role.TRACER and size.core_kills else 0
+            self.members[name] = Member(role, name, folder, environment | own, stop_s=size.stop_s, niceness=yields)
 
     def of(self, role: Role) -> list[Member]:
         """Return a role's workers."""

@@ -208,6 +208,13 @@ def read_rows(clickhouse: str) -> Rows:
     )
 
 
+def read_statuses(clickhouse: str) -> dict[str, int]:
+    """Count the standing verdicts by who gave them and how."""
+    with connect(clickhouse) as client:
+        found = client.query("SELECT tracer, status, count() FROM verdicts GROUP BY ALL ORDER BY ALL").result_rows
+    return {f"{tracer} {status}": int(count) for tracer, status, count in found}
+
+
 RAW = ("trajectories", "steps", "outcomes", "verdicts", "standing_verdicts", "dead_letters", "pipeline_events")
 
 

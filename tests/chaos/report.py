@@ -1,7 +1,7 @@
 """What came of the seeds: one line each, and the table of fail points.
 
-Rules: a run is clean when all that has to be 0 is; a point that no seed has hit with some blow is not clean either,
-where that many full seeds ran.
+Rules: a run is clean when all that has to be 0 is, and a model that was asked for has named somebody; a point that no
+seed has hit with some blow is not clean either, where that many full seeds ran.
 """
 
 from collections import Counter
@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, field
 
 from rich.table import Table
 
+from schemas import VerdictStatus
+
 from .check import Tally
+from .model import is_model
 from .points import Blow, Point
 from .size import FULL
 
@@ -36,6 +39,11 @@ class SeedReport:
     unavailable_ends: int = 0
     """Workers that ended, in order, because broker or store were away."""
     tally: Tally = field(default_factory=Tally)
+    is_short: bool = False
+    tracer: str | None = None
+    """The one that was asked for."""
+    verdicts: dict[str, int] = field(default_factory=dict)
+    """The standing ones, by tracer and status."""
     failure: str | None = None
     """What broke the run itself."""
     folder: str | None = None
@@ -44,12 +52,18 @@ class SeedReport:
     @property
     def is_clean(self) -> bool:
         """Whether all that has to be 0 is."""
-        return self.failure is None and not any(self.counts().values())
+        return self.failure is None and not any(self.counts().values()) and self.has_traced
+
+    @property
+    def has_traced(self) -> bool:
+        """Whether the model that was asked for has named somebody at all."""
+        return not is_model(self.tracer) or self.verdicts.get(f"{self.tracer} {VerdictStatus.ATTRIBUTED}", 0) > 0
 
     @property
     def command(self) -> str:
         """How to repeat it."""
-        return f"python -m tests.chaos --seeds {self.seed}{'' if self.size == FULL.name else ' --short'}"
+        tracer = "" if self.tracer is None else f" --tracer {self.tracer}"
+        return f"python -m tests.chaos --seeds {self.seed}{' --short' if self.is_short else ''}{tracer}"
 
     def counts(self) -> dict[str, int]:
         """Return what has to be 0."""

@@ -23,16 +23,16 @@ from .disturb import Disturbances
 from .fleet import End, Fleet
 from .journal import DUMP, Journals, Kind
 from .load import Sender, build, late_outcomes
-from .read import failed_count, insert_again, read_rows, read_state, read_topics
+from .model import is_model, prepare
+from .read import failed_count, insert_again, read_rows, read_state, read_statuses, read_topics
 from .report import SeedReport
 from .scene import TICK_S, Say, Scene
 from .schedule import schedule
 from .senders import Ledger, LibrdkafkaSending, ProductSending, Sending
 from .settle import missing
-from .size import FULL, SHORT, Size
+from .size import Size, size_of
 from .strikes import Strikes
 
-_READY_S = 60.0
 _EXCUSED_S = 45.0
 """So long after an outage a worker may end because of it."""
 _LOOK_S = 0.5
@@ -40,18 +40,20 @@ _DUMP_S = 2.0
 _LATE_RATE = 1_000.0
 
 
-def one_seed(seed: int, *, short: bool) -> SeedReport:
+def one_seed(seed: int, *, short: bool, tracer: str | None = None) -> SeedReport:
     """Run one seed; its folder with logs and journals is kept when something is wrong."""
-    size, began, folder = SHORT if short else FULL, time.monotonic(), Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
+    size = size_of(short=short, model=is_model(tracer))
+    began, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
 
     def say(what: str) -> None:
         print(f"seed {seed} {time.monotonic() - began:6.1f} s  {what}", file=sys.stderr, flush=True)
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is away is a hundred lines a second
     try:
-        report = asyncio.run(_Seed(seed, size, folder, say).run())
+        report = asyncio.run(_Seed(seed, size, folder, say, tracer).run())
     except Exception:  # noqa: BLE001 - the other seeds go on
         report = SeedReport(seed, size.name, failure=traceback.format_exc(), seconds=time.monotonic() - began)
+    report.is_short, report.tracer = short, tracer
     if report.is_clean:
         shutil.rmtree(folder, ignore_errors=True)
         return report
@@ -64,21 +66,25 @@ def one_seed(seed: int, *, short: bool) -> SeedReport:
 class _Seed:
     """One run under way."""
 
-    def __init__(self, seed: int, size: Size, folder: Path, say: Say) -> None:
+    def __init__(self, seed: int, size: Size, folder: Path, say: Say, tracer: str | None) -> None:
         self._seed = seed
         self._size = size
         self._say = say
         self._load = build(seed, size)
         self._schedule = schedule(seed, size)
-        self._fleet = Fleet(seed, size, folder, is_static=self._schedule.is_static)
+        self._tracer = tracer
+        self._fleet = Fleet(seed, size, folder, is_static=self._schedule.is_static, tracer=tracer)
         self._scene = Scene(seed, size, self._fleet, Journals(folder), say)
         self._strikes = Strikes(self._scene)
         self._disturbances = Disturbances(self._scene)
         self._ledger = Ledger()
+        self._said: dict[str, int] = {}
 
     async def run(self) -> SeedReport:
         """Run it; everything that was started is ended."""
         began = time.monotonic()
+        if is_model(self._tracer):
+            await asyncio.to_thread(prepare)
         with self._fleet.up():
             await self._fleet.prepare()
             await self._start_all()
@@ -103,7 +109,7 @@ class _Seed:
             member.start(**settings)
         names = self._fleet.members.keys()
         await self._scene.need(
-            lambda: names <= self._scene.journals.assigned(since), _READY_S, "the workers did not come up"
+            lambda: names <= self._scene.journals.assigned(since), self._size.ready_s, "the workers did not come up"
         )
 
     async def _watch(self) -> None:
@@ -175,6 +181,7 @@ class _Seed:
         self._say("reading everything back")
         bootstrap, clickhouse = self._fleet.broker.bootstrap, self._fleet.clickhouse
         topics, state = await read_topics(bootstrap), await read_state(bootstrap)
+        self._said = await asyncio.to_thread(read_statuses, clickhouse)
         once = await asyncio.to_thread(read_rows, clickhouse)
         await asyncio.to_thread(insert_again, clickhouse)
         twice = await asyncio.to_thread(read_rows, clickhouse)
@@ -212,6 +219,7 @@ class _Seed:
             hits=[(point, blow, count) for (point, blow), count in sorted(counts.items())],
             disturbances={one.value: count for one, count in self._disturbances.happened.items()},
             unavailable_ends=sum(end.is_unavailable for end in self._fleet.ends),
+            verdicts=self._said,
             tally=tally,
         )
 

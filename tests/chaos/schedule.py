@@ -30,6 +30,7 @@ class Disturbance(StrEnum):
     STORE_AWAY = "store away"
     LEAVE_AND_JOIN = "a worker leaves and joins"
     DRAIN = "SIGTERM to one worker of each role"
+    CORE = "kill -9 of the core of a tracer's engine"
     BACKLOG = "no streams worker for a minute and more"
 
 
@@ -51,6 +52,7 @@ def schedule(seed: int, size: Size) -> Schedule:
     """Plan the strikes of a run."""
     rng = random.Random(f"strikes {seed}")
     disturbances = list(_FULL) if size.is_full else [rng.choice((_D.BROKER_RESTART, _D.DRAIN, _D.LEAVE_AND_JOIN))]
+    disturbances += [_D.CORE] * size.core_kills
     rng.shuffle(disturbances)
     lanes = _full_lanes(rng) if size.is_full else _short_lanes(rng)
     return Schedule(tuple(map(tuple, lanes)), tuple(disturbances), seed % 2 == 1)

@@ -18,7 +18,6 @@ from .size import FREEZE_S
 
 _ARMED_S = 25.0
 _CLAIMED_S = 10.0
-_BACK_S = 30.0
 _TAKEN_OVER_S = 25.0
 
 
@@ -89,5 +88,6 @@ class Strikes:
     async def _see_back(self, hit: Hit) -> None:
         scene = self._scene
         await scene.until(
-            lambda: hit.worker in scene.journals.assigned(hit.at) or scene.must_be_calm(hit.point.role), _BACK_S
+            lambda: hit.worker in scene.journals.assigned(hit.at) or scene.must_be_calm(hit.point.role),
+            scene.size.back_s,
         )

@@ -4,8 +4,8 @@ from ops.roles import Role
 from streams.home import home_partition
 from tests.chaos.load import Nature, Sender, build, late_outcomes
 from tests.chaos.points import Blow, Point
-from tests.chaos.schedule import schedule
-from tests.chaos.size import CROWD_HOME, FULL, MAX_OPEN, PARTITIONS, SHORT
+from tests.chaos.schedule import Disturbance, schedule
+from tests.chaos.size import CROWD_HOME, FULL, MAX_OPEN, MODEL, PARTITIONS, SHORT, SHORT_MODEL, size_of
 
 
 def test_a_seed_fixes_what_is_sent_and_another_sends_something_else() -> None:
@@ -22,6 +22,22 @@ def test_a_full_run_plans_every_point_with_each_blow_and_half_of_the_runs_are_st
     strikes = {(one.point, one.blow) for lane in schedule(1, FULL).lanes for one in lane}
     assert strikes == {(point, blow) for point in Point for blow in Blow}
     assert [schedule(seed, FULL).is_static for seed in range(1, 5)] == [True, False, True, False]
+
+
+def test_with_a_model_every_point_is_planned_too_and_the_engines_core_is_killed_and_never_without_one() -> None:
+    planned = schedule(1, MODEL)
+    assert {(one.point, one.blow) for lane in planned.lanes for one in lane} == {
+        (point, blow) for point in Point for blow in Blow
+    }
+    kills = [schedule(2, size).disturbances.count(Disturbance.CORE) for size in (FULL, SHORT, MODEL, SHORT_MODEL)]
+    assert kills == [0, 0, 3, 1]
+
+
+def test_a_model_gets_so_much_less_that_it_can_trace_all_of_it_twice_while_the_store_is_waited_for() -> None:
+    runs = build(5, MODEL).runs
+    assert len(runs) < MODEL.settle_s, "a trace a second, and a late outcome for every run"
+    assert size_of(short=False, model=True) is MODEL
+    assert size_of(short=True, model=False) is SHORT
 
 
 def test_every_point_names_its_role() -> None:
