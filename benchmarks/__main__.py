@@ -1,12 +1,14 @@
 """`make bench`: every benchmark, each a ratio against a baseline run beside it on the same machine.
 
-    python -m benchmarks                       # all of them, five rounds; what takes minutes has fewer, and says so
+    python -m benchmarks                       # all of them, five rounds
     python -m benchmarks --only worker,sink    # some
     python -m benchmarks --quick               # all of them, small and once: only that they run
     python -m benchmarks.soak --minutes 20     # the long one, by itself
+    python -m benchmarks.gpu                   # a large model, where there is a GPU, by itself
 
 The table has a line for each result, with its target and whether that is met. Where Java or Maven are missing, what
-needs a real Kafka is left out, loudly. The process ends with 1 where something could not be measured.
+needs a real Kafka is left out, loudly, and what needs a model where vLLM is. The process ends with 1 where something
+could not be measured.
 """
 
 import argparse
@@ -17,9 +19,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import assembler, latency, memory, recovery, scale, sink, state, worker
+from benchmarks import assembler, burst, latency, memory, recovery, scale, seeds, sink, state, tracer, worker
 from benchmarks.report import Result, Scale, progress, table
-from schemas.errors import KafkaUnavailableError
+from schemas.errors import EngineError, KafkaUnavailableError
 
 BENCHMARKS: dict[str, Callable[[Scale], list[Result]]] = {
     "worker": worker.results,
@@ -30,6 +32,9 @@ BENCHMARKS: dict[str, Callable[[Scale], list[Result]]] = {
     "latency": latency.results,
     "scale": scale.results,
     "recovery": recovery.results,
+    "tracer": tracer.results,
+    "seeds": seeds.results,
+    "burst": burst.results,
 }
 
 
@@ -59,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         progress(f"{name} …")
         try:
             found += BENCHMARKS[name](size)
-        except KafkaUnavailableError as error:
+        except (KafkaUnavailableError, EngineError) as error:
             missing.append(f"{name}: NOT MEASURED: {error}")
             progress(missing[-1])
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"

@@ -51,11 +51,6 @@ class Scale(NamedTuple):
     rounds: int = 5
     quick: bool = False
 
-    @property
-    def long_rounds(self) -> int:
-        """Rounds of what takes minutes."""
-        return min(3, self.rounds)
-
     def of(self, full: int, quick: int) -> int:
         """Return one of two sizes."""
         return quick if self.quick else full

@@ -145,10 +145,10 @@ def _cpu_of(ident: int) -> float:
         return 0.0
 
 
-def show(profile: Profile, events: int, most: int = 25) -> str:
-    """Return the profile in microseconds of CPU an event."""
+def show(profile: Profile, events: int, most: int = 25, *, of: str = "an event") -> str:
+    """Return the profile in microseconds of CPU an event, or whatever was counted."""
     each = 1e6 / events
-    lines = [f"{profile.total * each:6.2f} µs of CPU an event in {profile.wall * each:.2f} µs of wall time"]
+    lines = [f"{profile.total * each:6.2f} µs of CPU {of} in {profile.wall * each:.2f} µs of wall time"]
     lines += [
         f"    {used * each:6.2f}  {name}" for name, used in sorted(profile.groups.items(), key=lambda one: -one[1])
     ]
