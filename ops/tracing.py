@@ -161,11 +161,13 @@ def _models(adapter: Path | None) -> Any:
 
 
 def _settings(method: str | None, adapter: Path | None) -> Any:
+    """Return the settings with what the command chose; nothing shadows here, so the whole machine is the tracer's."""
     from tracer.settings import TracerSettings
 
     settings = TracerSettings() if method is None else TracerSettings(tracer=method)
-    if adapter is None:
-        return settings
-    if settings.engine != "vllm":
-        raise SettingsError("an endpoint serves its own adapters; name one by AGENTRACER_OPENAI__MODEL")
-    return settings.model_copy(update={"vllm": settings.vllm.model_copy(update={"adapter": adapter.absolute()})})
+    chosen: dict[str, Any] = {"tracer_shadow_adapter": None}
+    if adapter is not None:
+        if settings.engine != "vllm":
+            raise SettingsError("an endpoint serves its own adapters; name one by AGENTRACER_OPENAI__MODEL")
+        chosen["vllm"] = settings.vllm.model_copy(update={"adapter": adapter.absolute()})
+    return settings.model_copy(update=chosen)

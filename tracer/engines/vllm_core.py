@@ -7,6 +7,7 @@ waits with EngineError, and so does the core's death, with the first error that 
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import tempfile
 from collections.abc import Coroutine, Mapping
@@ -135,8 +136,9 @@ class Core:
             return
         self._is_stopped = True
         await self._calls.stop()
-        llm, self._llm = self._llm, None  # or it would be shut down once more when the interpreter is half gone
-        await asyncio.to_thread(llm.shutdown)
+        await asyncio.to_thread(self._llm.shutdown)
+        self._llm = None
+        gc.collect()  # or it is shut down once more when the interpreter is half gone, and complains
         self._folder.cleanup()
 
 

@@ -35,6 +35,8 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 SMALL: dict[str, Any] = {"context_tokens": 2_048, "dtype": "float32", "kv_cache_bytes": 400_000_000, "max_sequences": 8}
+ENDLESS = Grammar("root ::= [ab]{2000}")
+"""Longer than any answer here may be."""
 ANSWER = Grammar('root ::= "<answer>A" [1-3] " | " [1-9] "</answer>"')
 
 
@@ -158,7 +160,8 @@ async def test_a_rank_above_the_setting_and_a_cut_off_file_are_refused(bench: Be
 
 async def test_an_aborted_request_costs_the_core_nothing_more(bench: Bench) -> None:
     async with bench.engine.lease() as serving:
-        slow = [asyncio.create_task(serving.generate(ask(f"A story {n}", max_tokens=1_500))) for n in range(8)]
+        asked = [ask(f"A story {n}", max_tokens=1_500, shape=ENDLESS) for n in range(8)]
+        slow = [asyncio.create_task(serving.generate(one)) for one in asked]
         await asyncio.sleep(2)
         for task in slow:
             task.cancel()
@@ -194,7 +197,8 @@ async def test_a_core_that_is_killed_fails_who_waits_and_the_next_lease_starts_a
     await bench.engine.adopt(bench.adapter)
     version = bench.engine.version
     async with bench.engine.lease() as old:
-        asked = [asyncio.create_task(old.generate(ask(f"A story {n}", max_tokens=1_000))) for n in range(6)]
+        stories = [ask(f"A story {n}", max_tokens=1_000, shape=ENDLESS) for n in range(6)]
+        asked = [asyncio.create_task(old.generate(one)) for one in stories]
         await asyncio.sleep(2)
         (pid,) = core_ids()
         os.kill(pid, signal.SIGKILL)
