@@ -34,6 +34,8 @@ from tests.factories import outcome, step
 from tests.harness import Path, Sender, assert_exact, on_topic
 from tests.ops.processes import COMMAND, ROOT, environment, soon
 from tests.ops.test_doctor_broken import produce, state_of
+from tracer.consume import committed_progress
+from tracer.progress import Known, decode
 
 CANARY = "canary-3f9c"
 NOBODY = "127.0.0.1:1"
@@ -216,7 +218,7 @@ def traced(tracer: Worker, prefix: str) -> list[str]:
 
 
 async def committed_records(bootstrap: str, group: str, topic: TopicName, prefix: str) -> int:
-    """Count the records of runs with a prefix that lie below the group's offsets."""
+    """Count the records of runs with a prefix that the group's commits say are finished, ahead of their offsets too."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=group,
@@ -228,13 +230,17 @@ async def committed_records(bootstrap: str, group: str, topic: TopicName, prefix
     try:
         places = [TopicPartition(topic.value, number) for number in range(4)]
         consumer.assign(places)
-        committed = {place: await consumer.committed(place) or 0 for place in places}
+        commits = await committed_progress(consumer, places)
+        known = {place: decode(commit) or Known(commit.offset, {}) for place, commit in commits.items()}
         await consumer.seek_to_beginning(*places)
         found = 0
-        while any([await consumer.position(place) < committed[place] for place in places]):
+        while any([await consumer.position(place) < one.high for place, one in known.items()]):
             for place, records in (await consumer.getmany(timeout_ms=300)).items():
-                below = [record for record in records if record.offset < committed[place]]
-                found += sum(record.key.startswith(prefix.encode()) for record in below)
+                one = known.get(place, Known(0, {}))
+                done = [
+                    record for record in records if record.offset < one.high and record.offset not in one.unfinished
+                ]
+                found += sum(record.key.startswith(prefix.encode()) for record in done)
         return found
     finally:
         await consumer.stop()
