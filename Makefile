@@ -17,9 +17,10 @@ setup: $(READY) ## make .venv from the lock (quick when nothing changed)
 $(READY): requirements.lock pyproject.toml
 	@$(BASE) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "agentracer needs Python 3.11 or 3.12; set PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(BASE) -m venv .venv
-	@echo "setting up .venv from requirements.lock …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@echo "setting up .venv from requirements.lock: about 3 GB to fetch, 7 GB on disk …"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m ops.embedded.tracer
 	@touch $(READY)
 
 demo: setup ## a simulated fleet through everything, ending with verdicts beside the true faults
@@ -59,8 +60,9 @@ settings: setup ## rewrite ops/settings.md, the page of every setting
 	$(BIN)/python -m ops.settings_page
 
 lock: setup ## resolve pyproject.toml into requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra endpoint --extra embedded --extra dev \
-		--generate-hashes --python-version 3.11 --no-annotate --no-header -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra endpoint --extra model \
+		--extra train --extra embedded --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header \
+		-o requirements.lock
 
 clean: ## remove the environment and what was fetched
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
