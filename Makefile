@@ -59,10 +59,13 @@ schemas: setup ## rewrite the committed JSON Schemas; refuses what breaks the wi
 settings: setup ## rewrite ops/settings.md, the page of every setting
 	$(BIN)/python -m ops.settings_page
 
-lock: setup ## resolve pyproject.toml into requirements.lock
+lock: setup ## resolve pyproject.toml into requirements.lock, and into requirements.gpu.lock for the image with CUDA
 	$(BIN)/uv pip compile -q pyproject.toml --extra streams --extra tracer --extra endpoint --extra model \
 		--extra train --extra embedded --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header \
 		-o requirements.lock
+	$(BIN)/uv pip compile -q --no-config pyproject.toml --extra tracer --extra endpoint --extra gpu \
+		--generate-hashes --only-binary :all: --python-version 3.11 --python-platform x86_64-manylinux_2_36 \
+		--no-annotate --no-header -o requirements.gpu.lock
 
 clean: ## remove the environment and what was fetched
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -27,6 +27,7 @@ class Part(StrEnum):
     PARTITIONS = "partitions"
     BROKER = "broker"
     STORE = "store"
+    MODEL = "model"
 
 
 class Health:

@@ -1,6 +1,7 @@
 """A tracer worker as a process: its loop and its signals.
 
-Rules: SIGTERM or SIGINT drains, a second one ends at once.
+Rules: SIGTERM or SIGINT drains, a second one ends at once; while its model is loaded, which takes minutes, a worker is
+alive and not ready.
 """
 
 import asyncio
@@ -8,9 +9,9 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 
-from schemas.health import Health
+from schemas.health import Health, Part
 from schemas.metrics import UNMETERED, Metrics
 
 from .choose import candidate_of, chosen
@@ -23,6 +24,7 @@ from .shadow import Candidate
 
 log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+BEAT_S = 1.0
 
 
 def main(settings: TracerSettings | None = None, metrics: Metrics = UNMETERED, health: Health | None = None) -> None:
@@ -41,7 +43,9 @@ async def run(
     """Trace until a signal comes, then drain; without a tracer the one that the settings name, and its shadow."""
     if tracer is None:
         shadow = candidate_of(settings)
-        async with chosen(settings) as named:
+        async with contextlib.AsyncExitStack() as kept:
+            async with _loading(health or Health()):
+                named = await kept.enter_async_context(chosen(settings))
             await run(settings, named, metrics=metrics, health=health, shadow=shadow)
         return
     stop = asyncio.Event()
@@ -60,6 +64,25 @@ async def run(
         for number in SIGNALS:
             loop.remove_signal_handler(number)
     log.info("tracer stopped", extra=fields)
+
+
+@contextlib.asynccontextmanager
+async def _loading(health: Health) -> AsyncIterator[None]:
+    """Say that the loop turns, and what the worker waits for, until the tracer is there."""
+
+    async def beat() -> None:
+        while True:
+            health.beat()
+            await asyncio.sleep(BEAT_S)
+
+    health.ready(Part.MODEL, "the tracer's model is being loaded")
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.wait({beating})
+    health.ready(Part.MODEL)
 
 
 def _following(settings: TracerSettings, tracer: Tracer) -> asyncio.Task[None] | None:

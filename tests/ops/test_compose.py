@@ -28,6 +28,7 @@ from schemas.topics import TOPICS, TopicName
 from streams.sink_settings import database_of
 from tests.ops.deployed import DEPLOY, PROJECT, ROOT, health_of, ignored, options_of, ours, role_of
 from tests.ops.deployed import SETTINGS as SETTINGS_OF
+from tracer.methods.table import METHODS
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
@@ -148,6 +149,18 @@ def test_a_workers_health_check_asks_where_it_answers_and_fails_while_it_is_not_
     assert waiting.returncode == 1
     assert "no partitions assigned" in waiting.stderr
     assert (ready.returncode, ready.stdout, ready.stderr) == (0, "", "")
+
+
+def test_the_tracer_with_a_model_takes_the_place_of_the_one_without_where_a_gpu_is_asked_for() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {"tracer-gpu": ["gpu"]}
+    service = SERVICES["tracer-gpu"]
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["capabilities"] == ["gpu"]
+    assert service["environment"]["AGENTRACER_TRACER"] in METHODS
+    assert service["environment"].keys() > SERVICES["tracer"]["environment"].keys()
+    ((_, folder),) = _mounts("tracer-gpu")
+    assert f"HF_HOME={folder}" in (ROOT / service["build"]["dockerfile"]).read_text()
 
 
 def test_a_health_check_gives_up_before_the_next_one() -> None:

@@ -17,7 +17,10 @@ from tests.ops.deployed import DOCKERFILES, PROJECT, ROOT
 
 IGNORE = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
 LET_IN = {line.removeprefix("!") for line in IGNORE if line.startswith("!")}
+LOCKS = ("requirements.lock", "requirements.gpu.lock")
 PACKAGES = ("schemas", "streams", "tracer", "trainer", "ops")
+LOCKED = {"tracer-gpu": (ROOT / "Makefile").read_text().partition("--no-config")[2]}
+"""The commands that make the locks of images that have one of their own."""
 NOBODY = "127.0.0.1:1"
 WITHOUT = """
 import sys
@@ -34,7 +37,9 @@ main()
 
 
 def _extras(dockerfile: Path) -> set[str]:
-    return set(re.findall(r"--extra (\w+)", dockerfile.read_text()))
+    """Return the extras that an image installs, or those that its own lock was made of."""
+    installed = re.findall(r"--extra (\w+)", dockerfile.read_text())
+    return set(installed or re.findall(r"--extra (\w+)", LOCKED[dockerfile.stem]))
 
 
 def _installed(wanted: Iterable[Requirement], seen: set[tuple[str, frozenset[str]]]) -> set[str]:
@@ -70,7 +75,7 @@ def _absent(extras: set[str]) -> set[str]:
 
 
 def _roles(dockerfile: Path) -> tuple[str, ...]:
-    return ("tracer",) if dockerfile.stem == "tracer" else ("streams", "sink")
+    return ("tracer",) if dockerfile.stem.startswith("tracer") else ("streams", "sink")
 
 
 @pytest.mark.parametrize(
@@ -121,5 +126,5 @@ def test_an_image_runs_as_nobody_and_installs_by_hash_alone(dockerfile: Path) ->
 
 def test_the_context_is_the_project_and_no_secret() -> None:
     assert IGNORE[0] == "*"
-    assert {"pyproject.toml", "requirements.lock", "README.md", "LICENSE", *PACKAGES} == LET_IN
+    assert {"pyproject.toml", *LOCKS, "README.md", "LICENSE", *PACKAGES} == LET_IN
     assert all((ROOT / name).exists() for name in LET_IN)

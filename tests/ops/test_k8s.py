@@ -19,6 +19,7 @@ from schemas import TopicName
 from streams.settings import StreamsSettings
 from tests.ops.deployed import DEPLOY, DOCKERFILES, PROJECT, SETTINGS, health_of, ignored, options_of, role_of
 from tests.ops.test_health import ask
+from tracer.methods.table import METHODS
 
 Manifest = dict[str, Any]
 FOLDER = DEPLOY / "k8s"
@@ -29,15 +30,16 @@ GROUPS = {Role.STREAMS: "streams_group", Role.SINK: "sink_group", Role.TRACER: "
 READ_FIRST = {Role.STREAMS: TopicName.STEP_EVENTS, Role.TRACER: TopicName.FAILED_TRAJECTORIES}
 
 
-@pytest.fixture(params=["base", "overlays/production"])
+@pytest.fixture(params=["base", "overlays/production", "overlays/gpu"])
 def built(request: pytest.FixtureRequest) -> list[Manifest]:
     """Every manifest of a kustomization."""
     return _build(request.param)
 
 
-@pytest.fixture
-def production() -> list[Manifest]:
-    return _build("overlays/production")
+@pytest.fixture(params=["overlays/production", "overlays/gpu"])
+def deployed(request: pytest.FixtureRequest) -> list[Manifest]:
+    """Every manifest of what a cluster runs."""
+    return _build(request.param)
 
 
 @cache
@@ -138,7 +140,9 @@ def test_a_pod_has_no_rights_and_the_images_user(built: list[Manifest]) -> None:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["volumeMounts"] == [{"name": pod["volumes"][0]["name"], "mountPath": "/tmp"}]
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounted.keys() == {volume["name"] for volume in pod["volumes"]}
+        assert "/tmp" in mounted.values()
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
 
@@ -204,15 +208,26 @@ def test_a_streams_worker_that_holds_every_partition_fits_its_memory(
     assert 2 * held * _partitions(built) < _bytes(container["resources"]["limits"]["memory"])
 
 
-def test_an_image_is_one_that_we_build_in_the_projects_version(production: list[Manifest]) -> None:
+def test_an_image_is_one_that_we_build_in_the_projects_version() -> None:
     ours = {f"agentracer-{path.stem}:{PROJECT['version']}" for path in DOCKERFILES}
-    assert {container["image"] for _, container in _containers(production)} == ours
+    deployed = [*_containers(_build("overlays/production")), *_containers(_build("overlays/gpu"))]
+    assert {container["image"] for _, container in deployed} == ours
 
 
-def test_every_worker_scales_on_the_lag_of_its_own_group(production: list[Manifest]) -> None:
+def test_only_the_tracer_with_a_model_asks_for_a_gpu_and_its_image_has_the_folder_that_is_mounted() -> None:
+    manifests = _build("overlays/gpu")
+    asking = [one for _, one in _containers(manifests) if "nvidia.com/gpu" in one["resources"]["limits"]]
+    assert asking == [_workers(manifests)[Role.TRACER]]
+    (dockerfile,) = (path for path in DOCKERFILES if asking[0]["image"].startswith(f"agentracer-{path.stem}:"))
+    (folder,) = (mount["mountPath"] for mount in asking[0]["volumeMounts"] if mount["name"] == "models")
+    assert f"HF_HOME={folder}" in dockerfile.read_text()
+    assert _environment(asking[0], manifests)["AGENTRACER_TRACER"] in METHODS
+
+
+def test_every_worker_scales_on_the_lag_of_its_own_group(deployed: list[Manifest]) -> None:
     roles = {f"agentracer-{role}": role for role in Role}
-    scalers = {one["spec"]["scaleTargetRef"]["name"]: one["spec"] for one in _of(production, "ScaledObject")}
-    assert scalers.keys() == roles.keys() == {one["metadata"]["name"] for one in _of(production, "Deployment")}
+    scalers = {one["spec"]["scaleTargetRef"]["name"]: one["spec"] for one in _of(deployed, "ScaledObject")}
+    assert scalers.keys() == roles.keys() == {one["metadata"]["name"] for one in _of(deployed, "Deployment")}
     for name, spec in scalers.items():
         role = roles[name]
         (trigger,) = spec["triggers"]
@@ -220,9 +235,9 @@ def test_every_worker_scales_on_the_lag_of_its_own_group(production: list[Manife
         assert trigger["type"] == "kafka"
         assert asked["consumerGroup"] == SETTINGS[role].model_fields[GROUPS[role]].default
         assert asked.get("topic") == READ_FIRST.get(role)
-        assert asked["bootstrapServersFromEnv"] in _environment(_workers(production)[role], production)
+        assert asked["bootstrapServersFromEnv"] in _environment(_workers(deployed)[role], deployed)
         assert int(asked["lagThreshold"]) > 0
-        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] <= _partitions(production)
+        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] <= _partitions(deployed)
 
 
 def test_no_secret_is_in_the_manifests(built: list[Manifest]) -> None:

@@ -1,8 +1,15 @@
-"""The process around the worker: its end."""
+"""The process around the worker: its start and its end."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
-from schemas.errors import BrokerUnavailableError, SettingsError
+from schemas.errors import BrokerUnavailableError, EngineError, SettingsError
+from schemas.health import STILL_S, Health
+from tracer import worker
+from tracer.protocol import Tracer
 from tracer.settings import TracerSettings
 from tracer.worker import run, run_in_loop
 
@@ -15,3 +22,25 @@ def test_an_unknown_tracer_ends_the_worker_before_it_looks_for_a_broker() -> Non
 def test_an_error_of_ours_comes_out_of_the_loop_as_it_is() -> None:
     with pytest.raises(BrokerUnavailableError, match=r"no broker answers at '127.0.0.1:1'"):
         run_in_loop(run(TracerSettings(bootstrap="127.0.0.1:1", start_timeout_s=2)))
+
+
+def test_a_worker_whose_model_takes_minutes_to_load_is_alive_and_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    health = Health(lambda: now)
+    said: list[tuple[str | None, str | None]] = []
+
+    @contextlib.asynccontextmanager
+    async def slow(_: TracerSettings) -> AsyncIterator[Tracer]:
+        nonlocal now
+        for _ in range(3):
+            now += STILL_S
+            await asyncio.sleep(0.05)
+            said.append((health.not_alive(STILL_S), health.not_ready()))
+        raise EngineError("out of memory")
+        yield
+
+    monkeypatch.setattr(worker, "chosen", slow)
+    monkeypatch.setattr(worker, "BEAT_S", 0.01)
+    with pytest.raises(EngineError, match="out of memory"):
+        asyncio.run(run(TracerSettings(tracer="slow"), health=health))
+    assert said == [(None, "no partitions assigned; the tracer's model is being loaded")] * 3

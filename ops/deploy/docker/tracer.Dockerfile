@@ -1,8 +1,7 @@
 # The image of the tracer worker, with the tracers that need no model.
 #   docker build -f ops/deploy/docker/tracer.Dockerfile -t agentracer-tracer:0.1.0 .
 #
-# Rules: those of streams.Dockerfile. The tracer with a model will stand on a base that has CUDA and the engine, and on
-# an extra of its own; it is not written yet, and nothing here was run on a GPU.
+# Rules: those of streams.Dockerfile. The tracer with a model is tracer-gpu.Dockerfile.
 
 FROM python:3.11.14-slim-bookworm AS build
 ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/agentracer
