@@ -16,6 +16,8 @@ from ops import options
 from schemas.errors import SettingsError
 
 stdout, stderr = Console(), Console(stderr=True)
+EMBEDDED = "embedded"
+"""Among the rows of `evaluate`: the embedded tracer's."""
 Adapter = Annotated[
     Path | None,
     typer.Option(metavar="DIR", exists=True, file_okay=False, help="Serve this LoRA adapter, as peft writes it."),
@@ -111,8 +113,12 @@ def evaluate(
     form: Annotated[Literal["who-and-when", "tracertraj", "mapped"], typer.Argument(help="The form of the data set.")],
     path: Annotated[Path, typer.Argument(help="Its file or folder.")],
     methods: Annotated[
-        str, typer.Option(help="Rows, with commas between; model-free stands for all rules.")
-    ] = "model-free",
+        str,
+        typer.Option(
+            help="Rows, with commas between: methods, asked of the settings' model; model-free stands for all rules,"
+            " embedded for the embedded tracer, whose model every other method is then asked of."
+        ),
+    ] = f"model-free,{EMBEDDED}",
     adapter: Adapter = None,
     mapping: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What lies where (TOML or JSON), for `mapped`.")
@@ -139,32 +145,53 @@ def evaluate(
     from trainer.evaluate.models import Variants
 
     names = tuple(name.strip() for name in methods.split(",") if name.strip())
+    names, is_embedded = _rows(names)
     wanted = body.Wanted(
         form, path, mapping, names, Variants(truth, answers, seeds), predictions, results, limit, concurrency, seed
     )
-    report = body.evaluate(wanted, stderr, _models(adapter))
+    report = body.evaluate(wanted, stderr, _models(adapter, is_embedded=is_embedded))
     if html is not None:
         with options.usable(html):
             body.write_page(report, html)
     print(report.model_dump_json()) if json_ else stdout.print(body.tables(report))
 
 
-def _models(adapter: Path | None) -> Any:
-    """Return the methods over the engine of the settings, which is started when a row needs it."""
+def _rows(names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Return the rows by their own names, and whether the embedded tracer is one; where it is not there, that is said."""
+    from ops.embedded import tracer as embedded
+
+    if EMBEDDED not in names:
+        return names, False
+    lacking = embedded.missing()
+    if lacking is None:
+        return tuple(embedded.METHOD if name == EMBEDDED else name for name in names), True
+    if len(names) == 1:
+        raise SettingsError(lacking)
+    stderr.print(f"no row of the embedded tracer: {lacking}", style="yellow", markup=False)
+    return tuple(name for name in names if name != EMBEDDED), False
+
+
+def _models(adapter: Path | None, *, is_embedded: bool) -> Any:
+    """Return the methods over the engine of the settings, or the embedded one; it is started when a row needs it."""
+    from ops.embedded import tracer as embedded
     from tracer.calibrate import load
     from tracer.choose import adapter_of, engine_of
     from trainer.evaluate.models import EngineModels
 
-    settings = _settings(None, adapter)
+    settings = _with(adapter, embedded.settings()) if is_embedded else _settings(None, adapter)
     served = adapter_of(settings)
     return EngineModels(engine_of(settings), settings.ask, load(served) if served is not None else None)
 
 
 def _settings(method: str | None, adapter: Path | None) -> Any:
-    """Return the settings with what the command chose; nothing shadows here, so the whole machine is the tracer's."""
+    """Return the settings with what the command chose."""
     from tracer.settings import TracerSettings
 
-    settings = TracerSettings() if method is None else TracerSettings(tracer=method)
+    return _with(adapter, TracerSettings() if method is None else TracerSettings(tracer=method))
+
+
+def _with(adapter: Path | None, settings: Any) -> Any:
+    """Return settings with another adapter; nothing shadows here, so the whole machine is the tracer's."""
     chosen: dict[str, Any] = {"tracer_shadow_adapter": None}
     if adapter is not None:
         if settings.engine != "vllm":

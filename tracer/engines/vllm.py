@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.errors import EngineError
 
 from .calls import stopped
-from .vllm_core import Core, Serves, has_room, is_cpu_platform, loaded
+from .vllm_core import Core, Serves, has_room, in_one_process, is_cpu_platform, loaded
 from .weights import EMBEDDED, Dtype, adapter_id, check, located, merged
 
 log = logging.getLogger(__name__)
@@ -278,6 +278,8 @@ class VllmEngine:
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
             "disable_log_stats": True,
         }
+        if is_cpu and ours.tensor_parallel == ours.pipeline_parallel == 1:
+            arguments["distributed_executor_backend"] = in_one_process()
         if self._adds:
             loras = {
                 "max_loras": ours.lora_slots,

@@ -214,6 +214,13 @@ def is_cpu_platform() -> bool:
     return bool(current_platform.is_cpu())
 
 
+def in_one_process() -> type:
+    """Return what runs a model in its core's own process; on a CPU vLLM has two, a message each way for every step."""
+    from vllm.v1.executor import UniProcExecutor  # noqa: PLC0415  heavy
+
+    return UniProcExecutor
+
+
 async def loaded(model: Path, arguments: Mapping[str, Any], name: str) -> Core:
     """Start a core (seconds to minutes); raises EngineError in one sentence."""
     folder = tempfile.TemporaryDirectory(prefix="agentracer-engine-", ignore_cleanup_errors=True)

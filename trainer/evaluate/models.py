@@ -1,7 +1,7 @@
 """The rows with a model: every method over one engine, in every way that is asked for.
 
 Rules: the engine runs while the rows are filled and not longer; a row's name says how it was asked: `+G` with the
-task's ground truth, `free` without a grammar; what may change an answer is in the tracer's version, so that no row
+task's ground truth, `free` without a grammar, which a method that only reads the odds of a token never has; what may change an answer is in the tracer's version, so that no row
 takes over the answers of another.
 """
 
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from tracer.calibrate import Calibration
 from tracer.engines.protocol import Engine
+from tracer.methods.step_scores import StepScores
 from tracer.methods.table import METHODS, by_name
 from tracer.model import ModelOptions, ModelTracer
 
@@ -59,8 +60,7 @@ class EngineModels:
         """Start the engine, and stop it at the end."""
         await self._engine.start()
         try:
-            ways = list(_ways(self._options, variants))
-            yield [self._entry(name, options) for name in names for options in ways]
+            yield [self._entry(name, options) for name in names for options in _ways(name, self._options, variants)]
         finally:
             await self._engine.stop()
 
@@ -78,9 +78,11 @@ class EngineModels:
         )
 
 
-def _ways(options: ModelOptions, variants: Variants) -> list[ModelOptions]:
+def _ways(name: str, options: ModelOptions, variants: Variants) -> list[ModelOptions]:
     truths = {"hidden": (False,), "shown": (True,), "both": (False, True)}[variants.truth]
     shapes = {"constrained": (True,), "free": (False,), "both": (True, False)}[variants.answers]
+    if name == StepScores.name:
+        shapes = (True,)
     seeds = tuple(range(variants.seeds)) if variants.seeds > 1 else options.seeds
     return [
         options.model_copy(update={"shows_truth": truth, "is_constrained": shape, "seeds": seeds})

@@ -68,3 +68,9 @@ async def test_the_engine_is_stopped_whatever_happens() -> None:
     with pytest.raises(EngineError):
         async with engine.lease():
             pass
+
+
+async def test_a_method_that_reads_the_odds_of_a_token_is_one_row_with_a_grammar_and_without() -> None:
+    for answers in ("both", "free"):
+        async with EngineModels(ScriptedEngine(script)).entries(["step_scores"], Variants(answers=answers)) as entries:
+            assert [entry.name for entry in entries] == ["step_scores"]
