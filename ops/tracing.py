@@ -157,7 +157,7 @@ def evaluate(
 
 
 def _rows(names: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return the rows by their own names, and whether the embedded tracer is one; where it is not there, that is said."""
+    """Return the rows by their own names, and whether the embedded tracer is one; where it is missing, say so."""
     from ops.embedded import tracer as embedded
 
     if EMBEDDED not in names:

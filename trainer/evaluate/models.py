@@ -1,8 +1,8 @@
 """The rows with a model: every method over one engine, in every way that is asked for.
 
 Rules: the engine runs while the rows are filled and not longer; a row's name says how it was asked: `+G` with the
-task's ground truth, `free` without a grammar, which a method that only reads the odds of a token never has; what may change an answer is in the tracer's version, so that no row
-takes over the answers of another.
+task's ground truth, `free` without a grammar, which a method that only reads a token's odds never has; what may change
+an answer is in the tracer's version, so that no row takes over the answers of another.
 """
 
 from collections.abc import AsyncIterator, Sequence
