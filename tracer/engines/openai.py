@@ -115,6 +115,8 @@ class OpenAIEngine:
                 "serve it there under a name of its own and set the model to that, or set loads_adapters for vllm serve"
             )
             raise AdapterError(f"{what}; {fix}")
+        if name in await _models(self._client, self._settings):
+            return  # by a worker before this one; the name holds the adapter's own content
         asked = {"lora_name": name, "lora_path": str(adapter)}
         status = await self._told("load_lora_adapter", asked)
         if status != 200:

@@ -248,6 +248,19 @@ async def test_adapters_are_loaded_under_a_name_of_their_own_and_unloaded_after_
     await engine.stop()
 
 
+async def test_an_adapter_that_the_endpoint_has_from_a_worker_before_is_not_loaded_again(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    adapter = looks_like_one(tmp_path / "adapter")
+    before = await started(endpoint, loads_adapters=True)
+    name = await before.adopt(adapter)
+    await before.stop()
+    endpoint.models, endpoint.refuses_adapters = [*endpoint.models, {"id": name}], True
+    after = await started(endpoint, loads_adapters=True)
+    assert await after.adopt(adapter) == name
+    await after.stop()
+
+
 async def test_an_endpoint_that_loads_no_adapters_says_what_to_do(endpoint: Endpoint, tmp_path: Path) -> None:
     engine = await started(endpoint)
     adapter = looks_like_one(tmp_path / "adapter")
