@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -421,9 +421,14 @@ def _why_not(error: Exception, bootstrap: str) -> str:
 
 
 async def _stop(client: Any) -> None:
-    """Leave; a broker that is gone is not waited for."""
-    with suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(client.stop(), CLOSE_S)
+    """Leave; a broker that is gone is not waited for.
+
+    How a client ends hides nothing that ended it: it may raise what its own tasks died of, their cancellation too.
+    """
+    leaving = asyncio.ensure_future(client.stop())
+    await asyncio.wait({leaving}, timeout=CLOSE_S)
+    if not leaving.cancel() and not leaving.cancelled() and (error := leaving.exception()) is not None:
+        log.warning("client left badly", extra={"why": repr(error)})
 
 
 def _consumer(settings: SinkSettings) -> Any:

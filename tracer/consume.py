@@ -353,8 +353,18 @@ async def _clients(settings: TracerSettings) -> AsyncIterator[tuple[AIOKafkaCons
         yield consumer, producer
     finally:
         for client in (consumer, producer):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(client.stop(), CLOSE_TIMEOUT_S)
+            await _stop(client)
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Leave; a broker that is gone is not waited for.
+
+    How a client ends hides nothing that ended it: it may raise what its own tasks died of, their cancellation too.
+    """
+    leaving = asyncio.ensure_future(client.stop())
+    await asyncio.wait({leaving}, timeout=CLOSE_TIMEOUT_S)
+    if not leaving.cancel() and not leaving.cancelled() and (error := leaving.exception()) is not None:
+        log.warning("client left badly", extra={"why": repr(error)})
 
 
 def _consumer(settings: TracerSettings) -> AIOKafkaConsumer:

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import BrokerUnavailableError, EngineError, SettingsError
 from schemas.health import STILL_S, Health
-from tracer import worker
+from tracer import consume, worker
 from tracer.protocol import Tracer
 from tracer.settings import TracerSettings
 from tracer.worker import run, run_in_loop
@@ -44,3 +44,22 @@ def test_a_worker_whose_model_takes_minutes_to_load_is_alive_and_not_ready(monke
     with pytest.raises(EngineError, match="out of memory"):
         asyncio.run(run(TracerSettings(tracer="slow"), health=health))
     assert said == [(None, "no partitions assigned; the tracer's model is being loaded")] * 3
+
+
+class Dying:
+    """A client whose own tasks were cancelled when its connection went."""
+
+    async def stop(self) -> None:
+        raise asyncio.CancelledError
+
+
+async def test_a_client_that_ends_badly_hides_nothing_of_what_ended_the_tracer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def started(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(consume, "_consumer", lambda _: Dying())
+    monkeypatch.setattr(consume, "_producer", lambda _: Dying())
+    monkeypatch.setattr(consume, "_start", started)
+    with pytest.raises(BrokerUnavailableError, match="gone"):
+        async with consume._clients(TracerSettings()):
+            raise BrokerUnavailableError("gone")
