@@ -30,7 +30,7 @@ def test_a_worker_whose_model_takes_minutes_to_load_is_alive_and_not_ready(monke
     said: list[tuple[str | None, str | None]] = []
 
     @contextlib.asynccontextmanager
-    async def slow(_: TracerSettings) -> AsyncIterator[Tracer]:
+    async def slow(_settings: TracerSettings) -> AsyncIterator[Tracer]:
         nonlocal now
         for _ in range(3):
             now += STILL_S

@@ -214,7 +214,7 @@ def is_cpu_platform() -> bool:
     return bool(current_platform.is_cpu())
 
 
-def in_one_process() -> type:
+def in_one_process() -> Any:
     """Return what runs a model in its core's own process; on a CPU vLLM has two, a message each way for every step."""
     from vllm.v1.executor import UniProcExecutor  # noqa: PLC0415  heavy
 
