@@ -40,6 +40,7 @@ REBALANCE_TIMEOUT_MS = 30_000
 RETRY_BACKOFF_MS = 500
 """How long the clients wait between tries while the broker is away; their default logs 100 lines a second."""
 SEND_AGAIN_S = 1.0
+LEAST_READ = 16
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -111,6 +112,8 @@ class TracerWorker:
         self._works = Works(
             self._window, self._commits, judge, self._send_answer, reader.read, self._advance, self._now_ms, metrics
         )
+        self._read_to: dict[TopicPartition, int] = {}
+        """The time of the last record read of each partition, in milliseconds."""
         self._shadows: Shadows | None = None
         self._draining = False
 
@@ -138,11 +141,24 @@ class TracerWorker:
         while True:
             self._health.beat()
             await self._look()
-            found = await self._consumer.getmany(timeout_ms=self._settings.poll_ms, max_records=self._window.room)
-            for records in found.values():
+            for records in (await self._read()).values():
                 if vanished := self._window.take(map(_record, records)):
                     log.warning("the broker deleted work that was in hand", extra={"records": vanished})
             self._advance()
+
+    async def _read(self) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Read a part of what there is room for, of the partition that is furthest behind: else one waits for all."""
+        found: dict[TopicPartition, list[ConsumerRecord]]
+        room, partitions = self._window.room, self._consumer.assignment()
+        part = min(room, max(LEAST_READ, room // (2 * max(1, len(partitions)))))
+        for partition in sorted(partitions, key=lambda one: self._read_to.get(one, 0)):
+            found = await self._consumer.getmany(partition, timeout_ms=0, max_records=part)
+            if found:
+                break
+        else:
+            found = await self._consumer.getmany(timeout_ms=self._settings.poll_ms, max_records=part)
+        self._read_to |= {partition: records[-1].timestamp for partition, records in found.items()}
+        return found
 
     async def _look(self) -> None:
         """Tell what is in hand, what is left to read, and whether the broker answers."""

@@ -236,8 +236,8 @@ def _consumer(planted: Planted, in_hand: Callable[[Any, Any], bool], committed: 
             listener.on_partitions_assigned = on_partitions_assigned
             super().subscribe(topics, listener=listener)
 
-        async def getmany(self, **options: Any) -> Any:
-            found = await super().getmany(**options)
+        async def getmany(self, *partitions: Any, **options: Any) -> Any:
+            found = await super().getmany(*partitions, **options)
             self.read = self.read | {tp: records[-1].offset for tp, records in found.items()}
             return found
 

@@ -3,14 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aiokafka import TopicPartition
 
 from schemas.errors import BrokerUnavailableError, EngineError, SettingsError
 from schemas.health import STILL_S, Health
+from schemas.metrics import UNMETERED
 from tracer import consume, worker
+from tracer.consume import SOURCE, TracerWorker
 from tracer.protocol import Tracer
+from tracer.reread import RecordReader
+from tracer.rules import by_name
 from tracer.settings import TracerSettings
+from tracer.trace import SystemClock
 from tracer.worker import run, run_in_loop
 
 
@@ -63,3 +71,35 @@ async def test_a_client_that_ends_badly_hides_nothing_of_what_ended_the_tracer(m
     with pytest.raises(BrokerUnavailableError, match="gone"):
         async with consume._clients(TracerSettings()):
             raise BrokerUnavailableError("gone")
+
+
+class Fetched:
+    """A consumer that has fetched far ahead, and gives out one partition after the other as the real one does."""
+
+    def __init__(self, times: dict[int, list[int]]) -> None:
+        self.left = {TopicPartition(SOURCE.value, number): list(left) for number, left in times.items()}
+
+    def assignment(self) -> set[TopicPartition]:
+        return set(self.left)
+
+    async def getmany(self, *partitions: TopicPartition, max_records: int, **_: object) -> dict[Any, list[Any]]:
+        await asyncio.sleep(0)
+        for one in partitions or self.left:
+            if self.left[one]:
+                given, self.left[one] = self.left[one][:max_records], self.left[one][max_records:]
+                return {one: [SimpleNamespace(timestamp=at) for at in given]}
+        return {}
+
+
+async def test_no_partition_is_read_far_ahead_of_another() -> None:
+    consumer: Any = Fetched({0: list(range(0, 8_000, 2)), 1: list(range(1, 8_000, 2)), 2: [4_000], 3: []})
+    settings = TracerSettings(tracer_window=200)
+    reader, producer = RecordReader("nowhere"), cast("Any", None)
+    worker = TracerWorker(
+        settings, by_name("last_step"), SystemClock(), consumer, producer, reader, UNMETERED, Health()
+    )
+    reached = {0: 0, 1: 0}
+    while any(consumer.left.values()):
+        ((partition, records),) = (await worker._read()).items()
+        reached[partition.partition] = records[-1].timestamp
+        assert abs(reached[0] - reached[1]) <= 2 * 200 // 8 * 2
