@@ -53,7 +53,10 @@ GROUPS: tuple[Group, ...] = (
     ("our engine", ("tracer/engines/",)),
     ("methods, verdicts", ("tracer/methods/", "tracer/model.py", "tracer/conclude.py", "tracer/verdict.py")),
     ("kafka", ("aiokafka/",)),
-    ("our consumer", ("tracer/consume.py", "tracer/work.py", "tracer/commits.py", "tracer/trace.py")),
+    (
+        "our consumer",
+        ("tracer/consume.py", "tracer/kafka.py", "tracer/work.py", "tracer/commits.py", "tracer/trace.py"),
+    ),
     ("event loop, and the profiler's wake-ups", ("asyncio/runners.py:Runner.run",)),
 )
 Name = Literal["smollm2", "qwen3"]

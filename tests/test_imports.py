@@ -25,6 +25,7 @@ HEAVY = {
         "streams/reader.py",
         "streams/drain.py",
         "tracer/consume.py",
+        "tracer/kafka.py",
         "tracer/commits.py",
         "tracer/promotions.py",
         "tracer/reread.py",

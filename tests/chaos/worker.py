@@ -179,7 +179,7 @@ def _sink_in_hand(read: dict[Any, int], offsets: dict[Any, Any]) -> bool:
 
 
 def _plant_tracer(planted: Planted) -> None:
-    from tracer import consume  # noqa: PLC0415
+    from tracer import kafka  # noqa: PLC0415
     from tracer.commits import Commits  # noqa: PLC0415
     from tracer.trace import Judge  # noqa: PLC0415
 
@@ -219,8 +219,8 @@ def _plant_tracer(planted: Planted) -> None:
 
     wrap(Commits, "settle", settle)
     wrap(Judge, "judge", judge)
-    wrap(consume, "AIOKafkaProducer", producer)
-    wrap(consume, "AIOKafkaConsumer", functools.partial(_consumer, planted, in_hand, Point.AFTER_TRACER_COMMIT))
+    wrap(kafka, "AIOKafkaProducer", producer)
+    wrap(kafka, "AIOKafkaConsumer", functools.partial(_consumer, planted, in_hand, Point.AFTER_TRACER_COMMIT))
 
 
 def _consumer(planted: Planted, in_hand: Callable[[Any, Any], bool], committed: Point, original: Any) -> Any:

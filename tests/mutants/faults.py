@@ -112,7 +112,7 @@ FAULTS = (
     Fault(
         "progress-forgotten",
         "the tracer goes on from its group's offset alone, without what its commit said beside it",
-        (Edit("tracer/consume.py", 'Commit(one.offset, one.metadata or "")', 'Commit(one.offset, "")'),),
+        (Edit("tracer/kafka.py", 'Commit(one.offset, one.metadata or "")', 'Commit(one.offset, "")'),),
         (
             f"{_TRACER}::test_after_a_kill_only_what_was_in_flight_is_traced_again",
             f"{_TRACER}::test_what_kills_its_worker_three_times_is_abstained_on_and_the_others_go_on",
@@ -144,7 +144,7 @@ FAULTS = (
     _uncommitted(
         "tracer",
         "the tracer",
-        "tracer/consume.py",
+        "tracer/kafka.py",
         "isolation_level=",
         "tests/tracer/test_uncommitted_kafka.py",
     ),

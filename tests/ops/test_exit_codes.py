@@ -34,7 +34,7 @@ from tests.factories import outcome, step
 from tests.harness import Path, Sender, assert_exact, on_topic
 from tests.ops.processes import COMMAND, ROOT, environment, soon
 from tests.ops.test_doctor_broken import produce, state_of
-from tracer.consume import committed_progress
+from tracer.kafka import committed_progress
 from tracer.progress import Known, decode
 
 CANARY = "canary-3f9c"

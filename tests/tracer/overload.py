@@ -31,7 +31,7 @@ from schemas.errors import KafkaUnavailableError
 from tests.factories import step, trajectory
 from tests.tracer.bench import SOURCE, Bench
 from tests.tracer.scripted import noted
-from tracer.consume import committed_progress
+from tracer.kafka import committed_progress
 from tracer.progress import decode
 
 OVER = 2.0

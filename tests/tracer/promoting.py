@@ -15,7 +15,7 @@ from typing import Any
 from ops.logs import log_to_stderr
 from schemas import TopicName
 from tests.chaos.worker import wrap
-from tracer import consume
+from tracer import kafka
 from tracer.engines.scripted import ScriptedEngine, ScriptedServing
 from tracer.methods.table import METHODS
 from tracer.model import ModelOptions, ModelTracer
@@ -53,7 +53,7 @@ async def main(base: str, how: str) -> None:
     """Trace until it is told to stop, or dies."""
     engine = (Patient if how == "promoted" else ScriptedEngine)(lambda _: ANSWER, name=base, is_held=False)
     if how == "killed":
-        wrap(consume, "AIOKafkaProducer", dying)
+        wrap(kafka, "AIOKafkaProducer", dying)
     await engine.start()
     await run(TracerSettings(), ModelTracer(engine, METHODS["agentracer"], ModelOptions(asks_class=False)))
     await engine.stop()

@@ -14,7 +14,8 @@ from schemas import DeadLetterReason, RouteReason, Routing, Verdict, VerdictStat
 from schemas.errors import BrokerUnavailableError
 from tests.tracer.bench import SOURCE, Bench
 from tests.tracer.scripted import Scripted, noted
-from tracer.consume import committed_progress, consume
+from tracer.consume import consume
+from tracer.kafka import committed_progress
 from tracer.progress import Commit, Known, encode
 from tracer.settings import TracerSettings
 

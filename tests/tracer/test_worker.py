@@ -12,8 +12,9 @@ from aiokafka import TopicPartition
 from schemas.errors import BrokerUnavailableError, EngineError, SettingsError
 from schemas.health import STILL_S, Health
 from schemas.metrics import UNMETERED
-from tracer import consume, worker
-from tracer.consume import SOURCE, TracerWorker
+from tracer import kafka, worker
+from tracer.consume import TracerWorker
+from tracer.kafka import SOURCE
 from tracer.protocol import Tracer
 from tracer.reread import RecordReader
 from tracer.rules import by_name
@@ -65,11 +66,11 @@ async def test_a_client_that_ends_badly_hides_nothing_of_what_ended_the_tracer(m
     async def started(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(consume, "_consumer", lambda _: Dying())
-    monkeypatch.setattr(consume, "_producer", lambda _: Dying())
-    monkeypatch.setattr(consume, "_start", started)
+    monkeypatch.setattr(kafka, "_consumer", lambda _: Dying())
+    monkeypatch.setattr(kafka, "_producer", lambda _: Dying())
+    monkeypatch.setattr(kafka, "_start", started)
     with pytest.raises(BrokerUnavailableError, match="gone"):
-        async with consume._clients(TracerSettings()):
+        async with kafka.clients(TracerSettings()):
             raise BrokerUnavailableError("gone")
 
 

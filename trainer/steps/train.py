@@ -152,7 +152,7 @@ def _share(number: int, count: int, warmup: int) -> float:
 def save(model: Any, out: Path) -> None:
     """Write the adapter in 16 bits; the model itself stays as it is."""
     matrices = {name: one.to(torch.bfloat16) for name, one in model.state_dict().items() if "lora_" in name}
-    model.save_pretrained(out, state_dict=matrices)
+    model.save_pretrained(out, state_dict=matrices, save_embedding_layers=False)
     (out / "README.md").unlink(missing_ok=True)
 
 
