@@ -23,7 +23,7 @@ CHOSEN: Mapping[str, Any] = {
     # The cache has 20,000 tokens, which are ten runs at once.
     "vllm": {"adapter": ADAPTER, "context_tokens": 4_096, "kv_cache_bytes": 500_000_000},
     # A run of the simulated fleet is read whole, as in training; of a longer one every step costs a window.
-    "ask": {"whole_tokens": 2_048, "window_tokens": 256},
+    "ask": {"whole_tokens": 2_048, "window_tokens": 512},
     "tracer_follows_promotions": False,
 }
 """How a tracer worker is set up for it."""
